@@ -1,0 +1,130 @@
+"""Everything that can go wrong, named after the fact.
+
+::
+
+    LoguiError
+    ├── CannotStart             the server does not start: one line says why
+    │   ├── BadOption               an option or a configuration key
+    │   ├── DataFolderUnusable      unwritable, in use, or written by a newer version
+    │   └── CannotListen            an endpoint is taken or not allowed
+    ├── HandshakeRefused        a client may not log; carries the cause
+    ├── BadRequest              a message that was not understood
+    │   └── BadEvent                one event of a payload is malformed; carries its position and a copy
+    ├── NotStored               events could not be written; nothing of the payload is stored
+    ├── RegistryError           an application or flight cannot be made, found or changed
+    │   ├── UnknownApplication
+    │   ├── UnknownFlight
+    │   ├── NameTaken
+    │   ├── AmbiguousName
+    │   └── InvalidDomain
+    ├── InvalidToken            a token that this server did not sign
+    └── JournalError
+        ├── CorruptSegment          a checksum or a length does not hold
+        └── UnknownSession
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class LoguiError(Exception):
+    """The root: its text is written for the one who caused it and holds no secret."""
+
+
+class CannotStart(LoguiError):
+    """The server does not start; the text is one line."""
+
+
+class BadOption(CannotStart):
+    """An option or a configuration key is unknown or has a wrong value."""
+
+
+class DataFolderUnusable(CannotStart):
+    """The data folder is unwritable, in use by another server, or written by a newer version."""
+
+
+class CannotListen(CannotStart):
+    """An endpoint is in use or not allowed."""
+
+
+class Refusal(Enum):
+    """Why a handshake is refused; the dialects translate it (close codes, texts)."""
+
+    MALFORMED = "malformed"
+    FIELD = "field"
+    VERSION = "version"
+    TOKEN = "token"  # noqa: S105 - a cause, not a secret
+    DOMAIN = "domain"
+    SESSION = "session"
+    INACTIVE = "inactive"
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+
+
+class HandshakeRefused(LoguiError):
+    """The client may not log; the text names the cause precisely and never echoes a secret."""
+
+    def __init__(self, cause: Refusal, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause
+
+
+class BadRequest(LoguiError):
+    """A message after the handshake that was not understood (401 in LogUI 0.4)."""
+
+
+class BadEvent(BadRequest):
+    """The first malformed event of a payload (403 in LogUI 0.4).
+
+    ``position`` is zero-based; ``copy`` is the event as the client sent it.
+    """
+
+    def __init__(self, position: int, copy: bytes, text: str) -> None:
+        super().__init__(text)
+        self.position = position
+        self.copy = copy
+
+
+class NotStored(LoguiError):
+    """Events could not be written to the journal; the client may send them again."""
+
+
+class RegistryError(LoguiError):
+    """An application or flight cannot be made, found or changed."""
+
+
+class UnknownApplication(RegistryError):
+    """There is no application of this name or id."""
+
+
+class UnknownFlight(RegistryError):
+    """There is no flight of this id or name."""
+
+
+class NameTaken(RegistryError):
+    """Another application, or another flight of the application, has this name."""
+
+
+class AmbiguousName(RegistryError):
+    """Several flights have this name: the id is needed."""
+
+
+class InvalidDomain(RegistryError):
+    """A flight's domain entry that could never match."""
+
+
+class InvalidToken(LoguiError):
+    """A token that no key of this server has signed, or whose content is not a flight's."""
+
+
+class JournalError(LoguiError):
+    """The journal cannot be read or written as it should."""
+
+
+class CorruptSegment(JournalError):
+    """A segment's checksum, length or format does not hold."""
+
+
+class UnknownSession(JournalError):
+    """There is no session of this id."""

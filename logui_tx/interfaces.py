@@ -1,0 +1,129 @@
+"""The seams between the parts, as promises.
+
+A Deferred named here fires in the reactor's thread, and never after the part was stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from logui_tx.errors import BadRequest, HandshakeRefused
+    from logui_tx.model import (
+        AppDataChange,
+        Batch,
+        Close,
+        Event,
+        Flight,
+        Hello,
+        Leave,
+        Receipt,
+        Reply,
+    )
+
+# Arguments are named as implementations name them; zope interfaces take no ``self``.
+# ruff: noqa: N805
+
+
+class IPeer(Interface):
+    """What a conversation may do to the other end. Every call is harmless once the connection is gone."""
+
+    def send(message: bytes) -> None:
+        """Send one text message."""
+
+    def close(how: Close) -> None:
+        """End the connection after what was sent; ``Close(None)`` drops it without a close frame."""
+
+    def pause() -> None:
+        """Stop reading from the client until :meth:`resume`; a message or two may still arrive."""
+
+    def resume() -> None:
+        """Read from the client again."""
+
+
+class IDialect(Interface):
+    """Bytes and meaning, one verb a direction; pure: no clock, no I/O, one instance for all connections.
+
+    Where dialects differ in manners (codes, texts, who closes), the dialect says so, the conversation obeys.
+    """
+
+    name = Attribute("str: as the session list shows it")
+    client_version = Attribute("str | None: the clientVersion that a token must bear; None: any")
+
+    def read_hello(message: bytes, binary: bool) -> Hello:
+        """The first message. Raises :class:`HandshakeRefused`."""
+
+    def read(message: bytes, binary: bool) -> Batch | AppDataChange:
+        """Any later message. Raises :class:`BadRequest`, or :class:`BadEvent` with position and copy."""
+
+    def events(message: bytes) -> Iterable[Event]:
+        """The events of a message that :meth:`read` took for a Batch, in order, as the client sent them."""
+
+    def welcome(session_id: str, now: int, last_payload_id: int, resumed: bool) -> bytes:
+        """The handshake's answer; ``now`` in UNIX ms."""
+
+    def refuse(why: HandshakeRefused) -> Reply:
+        """The answer to a handshake that is refused."""
+
+    def stored(receipt: Receipt) -> bytes | None:
+        """The acknowledgement of a Batch; None where the dialect has none."""
+
+    def changed() -> bytes | None:
+        """The acknowledgement of an AppDataChange."""
+
+    def bad(why: BadRequest, hits: int) -> Reply:
+        """The answer to the connection's ``hits``-th bad message; closes when that was one too many."""
+
+    def unstored(payload_id: int | None, why: str) -> Reply:
+        """Events could not be written; the client may try again on this connection."""
+
+    def failed(why: str) -> Reply:
+        """The server cannot go on with this connection, for a cause of its own."""
+
+    def farewell(leave: Leave) -> Reply:
+        """What a client that said it leaves is answered once its events are stored."""
+
+    def shutdown() -> bytes | None:
+        """The announcement that the server stops soon."""
+
+    def gone() -> Close:
+        """How the server ends a connection when it stops."""
+
+
+class IRegistry(Interface):
+    """Who may log."""
+
+    def find_flight(flight_id: str) -> Deferred[Flight]:
+        """Fires with the flight, at most half a second old. Fails with :class:`UnknownFlight`."""
+
+    def check() -> Deferred[None]:
+        """Fires with None while the registry answers; fails with any exception when it does not."""
+
+
+class ISessionStore(Interface):
+    """What a session must share beyond one conversation and, later, beyond one process.
+
+    The state is an opaque value to the store; it is kept for ``ttl`` seconds from the last :meth:`save`.
+    """
+
+    name = Attribute("str: the URI's scheme, for the health page")
+
+    def load(session_id: str) -> Deferred[bytes | None]:
+        """Fires with the state saved last, or None where there is none or its time is over."""
+
+    def save(session_id: str, state: bytes, ttl: float) -> Deferred[None]:
+        """Fires with None when the state is kept; saving again replaces it and starts its time anew."""
+
+    def forget(session_id: str) -> Deferred[None]:
+        """Fires with None when nothing is kept of this session; idempotent."""
+
+    def check() -> Deferred[None]:
+        """Fires with None while the store answers; fails with any exception when it does not."""
+
+    def close() -> Deferred[None]:
+        """Lets go of everything; fires with None. Idempotent."""

@@ -1,0 +1,185 @@
+"""What the parts of the server speak of: frozen values without behaviour.
+
+Times are UNIX milliseconds in UTC unless a name says otherwise; ids are UUID4 strings.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+
+@frozen
+class Application:
+    """A product or study that is logged; holds flights."""
+
+    id: str
+    name: str
+    created_at: int
+
+
+@frozen
+class Flight:
+    """One experiment or deployment of an application: who may log, from where.
+
+    ``domains`` holds entries as :mod:`logui_tx.registry.domains` reads them.
+    """
+
+    id: str
+    application_id: str
+    name: str
+    domains: tuple[str, ...]
+    active: bool
+    client_version: str
+    created_at: int
+
+
+@frozen
+class Connection:
+    """What the HTTP upgrade told of a client, before it said a word."""
+
+    address: str
+    origin: str | None = None
+    user_agent: str | None = None
+    referrer: str | None = None
+
+
+@frozen
+class Hello:
+    """A handshake, read but not yet believed.
+
+    ``app_data`` is the encoded value of every key; ``client_time`` is the client's clock in ms.
+    """
+
+    token: str
+    client_time: int
+    app_data: dict[str, bytes]
+    domain: str | None = None
+    session_id: str | None = None
+    instance: str = ""
+    referrer: str | None = None
+
+
+class Leave(Enum):
+    """The words by which a client says that it goes (PROTOCOL, section 1, *Leaving*)."""
+
+    PAGE = "leavingPage"
+    CLIENT = "shutdownClient"
+
+
+class EndReason(Enum):
+    """Why a session ended (PROTOCOL, *Names*)."""
+
+    LEAVING_PAGE = "leavingPage"
+    SHUTDOWN_CLIENT = "shutdownClient"
+    CLOSED = "closed"
+    LOST = "lost"
+    BAD_REQUESTS = "badRequests"
+    SERVER_SHUTDOWN = "serverShutdown"
+
+
+@frozen
+class Batch:
+    """Events that arrived in one message: how many, not what; the message itself is what gets stored.
+
+    ``instance`` is None where the payload does not name one: the connection's then counts.
+    """
+
+    events: int
+    payload_id: int | None = None
+    instance: str | None = None
+    leave: Leave | None = None
+
+
+@frozen
+class AppDataChange:
+    """New application-specific data: the encoded value of each key; ``null`` deletes."""
+
+    changes: dict[str, bytes]
+
+
+@frozen
+class Event:
+    """One stored event: the bytes that the client sent, and its time in ms (None where it gave none)."""
+
+    raw: bytes
+    client_time: int | None
+
+
+@frozen
+class Receipt:
+    """What was promised: the events with these sequence numbers are on disk.
+
+    ``repeated`` is True where the payload had been stored before and was not stored again.
+    """
+
+    payload_id: int | None = None
+    first_seq: int = 0
+    events: int = 0
+    repeated: bool = False
+
+
+@frozen
+class Close:
+    """How to end a connection; ``code`` None means: drop it without a close frame."""
+
+    code: int | None
+    reason: str = ""
+
+
+@frozen
+class Reply:
+    """What a client is answered: a message, the end of the connection, or both in this order."""
+
+    message: bytes | None = None
+    close: Close | None = None
+
+
+@frozen
+class Session:
+    """One visit as the journal knows it. ``duration`` is in seconds, None while the session is open."""
+
+    number: int
+    id: str
+    flight_id: str
+    application_id: str
+    dialect: str
+    started_at: int
+    last_activity: int
+    events: int
+    size: int
+    ended_at: int | None = None
+    end_reason: str | None = None
+    first_segment: int | None = None
+    last_segment: int | None = None
+    last_seq: int = 0
+    app_data: bytes = b"{}"
+    user_agent: str | None = None
+    origin: str | None = None
+    referrer: str | None = None
+    device: str | None = None
+    visitor_id: str | None = None
+
+    @property
+    def duration(self) -> float | None:
+        return None if self.ended_at is None else (self.ended_at - self.started_at) / 1000
+
+
+@frozen
+class Limits:
+    """Every limit and time of the protocol page; sizes in bytes, times in seconds."""
+
+    max_message_size: int = 4 * 1024 * 1024
+    max_events: int = 5_000
+    max_app_data: int = 64 * 1024
+    max_unacknowledged: int = 1024 * 1024
+    max_in_flight: int = 64 * 1024 * 1024
+    max_instances: int = 1_000
+    max_connections: int = 0
+    max_connections_per_address: int = 1_000
+    handshake_timeout: float = 10.0
+    resume_window: float = 1_800.0
+    drain_timeout: float = 5.0
+    ping_interval: float = 30.0
+    ping_timeout: float = 15.0
