@@ -26,9 +26,6 @@ if TYPE_CHECKING:
         Reply,
     )
 
-# Arguments are named as implementations name them; zope interfaces take no ``self``.
-# ruff: noqa: N805
-
 
 class IPeer(Interface):
     """What a conversation may do to the other end. Every call is harmless once the connection is gone."""

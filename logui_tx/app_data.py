@@ -1,0 +1,38 @@
+"""Application-specific data: what a page says about its events, changed as it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from attrs import field, frozen
+
+from logui_tx.dialects import json_text
+
+
+@frozen
+class AppData:
+    """The data in force: each key's encoded value, and the whole as a JSON object.
+
+    Values stay as the client wrote them. ``null`` means absent: it deletes a key and sets none.
+    """
+
+    values: Mapping[str, bytes] = field(factory=dict)
+    encoded: bytes = b"{}"
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> AppData:
+        """The opposite of ``encoded``."""
+        return cls(json_text.members(encoded), encoded)
+
+    def changed(self, changes: Mapping[str, bytes]) -> AppData:
+        """The data after ``changes``; the same object where nothing changes."""
+        values = {**self.values, **changes}
+        values = {key: value for key, value in values.items() if value != b"null"}
+        if values == self.values:
+            return self
+        return AppData(values, _encode(values))
+
+
+def _encode(values: Mapping[str, bytes]) -> bytes:
+    return msgspec.json.encode({key: msgspec.Raw(value) for key, value in values.items()})

@@ -1,0 +1,308 @@
+"""One connection, from its first word to its last; knows no transport and no dialect. See stages.py.
+
+Messages are taken one at a time in their order; while the handshake or a farewell waits, they wait in the
+inbox. Answers leave in the order of the messages, each when its events are durable.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from logui_tx.errors import BadRequest, HandshakeRefused, NotStored, Refusal
+from logui_tx.intake import Intake
+from logui_tx.interfaces import IDialect, IPeer
+from logui_tx.model import (
+    AppDataChange,
+    Batch,
+    Connection,
+    EndReason,
+    Hello,
+    Leave,
+    Limits,
+    Receipt,
+    Reply,
+)
+from logui_tx.sessions import LiveSessions, Opened
+from logui_tx.stages import new_stages
+
+log = Logger()
+
+_LEFT = {Leave.PAGE: EndReason.LEAVING_PAGE, Leave.CLIENT: EndReason.SHUTDOWN_CLIENT}
+
+
+class Admit(Protocol):
+    """Decides whether a client may log; fires with its open session."""
+
+    def __call__(self, hello: Hello, connection: Connection, dialect: IDialect) -> Deferred[Opened]: ...
+
+
+@define(eq=False)
+class _Answer:
+    """A place in the row of answers; ``reply`` is None until it is known."""
+
+    size: int
+    reply: Reply | None = None
+
+
+class Conversation:
+    """Tell it what happens: :meth:`received`, :meth:`lost`, :meth:`announce`, :meth:`drain`."""
+
+    def __init__(
+        self,
+        peer: IPeer,
+        dialect: IDialect,
+        connection: Connection,
+        *,
+        admit: Admit,
+        sessions: LiveSessions,
+        intake: Intake,
+        clock: IReactorTime,
+        limits: Limits,
+    ) -> None:
+        self._peer = peer
+        self._dialect = dialect
+        self._connection = connection
+        self._admit = admit
+        self._sessions = sessions
+        self._intake = intake
+        self._limits = limits
+        self._opened: Opened | None = None
+        self._instance = ""
+        self._inbox: deque[tuple[bytes, bool]] = deque()
+        self._held = False
+        self._leaving: Leave | None = None
+        self._answers: deque[_Answer] = deque()
+        self._unacknowledged = 0
+        self._paused = False
+        self._hits = 0
+        self._end_reason = EndReason.LOST
+        self._timer: IDelayedCall | None = clock.callLater(limits.handshake_timeout, self._expired)
+        self._stage = new_stages(self)
+
+    # --- what the transport and the service tell
+
+    def received(self, message: bytes, binary: bool) -> None:
+        """A message came."""
+        self._stage.message(message, binary)
+
+    def lost(self, reason: EndReason) -> None:
+        """The connection is gone, and how."""
+        self._stop_timer()
+        self._end_reason = reason
+        self._stage.lost()
+
+    def announce(self) -> None:
+        """The server stops soon."""
+        self._stage.announce()
+
+    def drain(self) -> None:
+        """The server stops now: answer what is in flight, then end."""
+        self._stage.drained()
+
+    # --- the handshake
+
+    def _expired(self) -> None:
+        self._timer = None
+        self._stage.expire()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def ask_admission(self, message: bytes, binary: bool) -> None:
+        self._stop_timer()
+        try:
+            hello = self._dialect.read_hello(message, binary)
+        except HandshakeRefused as why:
+            self._stage.refused(self._dialect.refuse(why))
+            return
+        self._instance = hello.instance
+        asked = self._admit(hello, self._connection, self._dialect)
+        asked.addCallbacks(self._admitted, self._not_admitted)
+        asked.addErrback(self._crashed)
+
+    def _admitted(self, opened: Opened) -> None:
+        self._stage.admitted(opened)
+
+    def _not_admitted(self, failure: Failure) -> None:
+        why = failure.value
+        if isinstance(why, HandshakeRefused):
+            self._stage.refused(self._dialect.refuse(why))
+        else:
+            log.failure("a handshake could not be decided", failure=failure)
+            self._stage.refused(self._dialect.failed("The server cannot check the handshake at the moment."))
+
+    def welcome(self, opened: Opened) -> None:
+        self._opened = opened
+        self._peer.send(
+            self._dialect.welcome(opened.session.id, opened.now, opened.last_payload_id, opened.resumed)
+        )
+        self._empty_inbox()
+
+    # --- messages
+
+    def keep(self, message: bytes, binary: bool) -> None:
+        self._inbox.append((message, binary))
+        self._count(len(message))
+
+    def _empty_inbox(self) -> None:
+        while self._inbox and not self._held:
+            message, binary = self._inbox.popleft()
+            self._count(-len(message))
+            self._stage.message(message, binary)
+
+    def take(self, message: bytes, binary: bool) -> None:
+        if self._held:
+            self.keep(message, binary)
+            return
+        try:
+            request = self._dialect.read(message, binary)
+            if type(request) is Batch:
+                self._store(request, message)
+            else:
+                assert isinstance(request, AppDataChange)
+                self._change(request, len(message))
+        except BadRequest as why:
+            self._hit(why)
+
+    def _store(self, batch: Batch, message: bytes) -> None:
+        opened = self._opened
+        assert opened is not None
+        stored = self._intake.store(opened.session, batch, message, self._instance, opened.clock_offset)
+        answer = self._expect(len(message))
+        if batch.leave is not None:
+            self._held = True
+            self._leaving = batch.leave
+        stored.addCallbacks(
+            self._stored,
+            self._unstored,
+            callbackArgs=(answer, batch.leave),
+            errbackArgs=(answer, batch.payload_id),
+        )
+        stored.addErrback(self._crashed)
+
+    def _stored(self, receipt: Receipt, answer: _Answer, leave: Leave | None) -> None:
+        if leave is None:
+            self._fulfil(answer, Reply(self._dialect.stored(receipt)))
+        else:
+            self._fulfil(answer, self._dialect.farewell(leave))
+            self._stage.finished()
+
+    def _change(self, change: AppDataChange, size: int) -> None:
+        assert self._opened is not None
+        changed = self._intake.change(self._opened.session, change)
+        answer = self._expect(size)
+        changed.addCallbacks(
+            lambda _receipt: self._fulfil(answer, Reply(self._dialect.changed())),
+            self._unstored,
+            errbackArgs=(answer, None),
+        )
+        changed.addErrback(self._crashed)
+
+    def _unstored(self, failure: Failure, answer: _Answer, payload_id: int | None) -> None:
+        if not isinstance(failure.value, NotStored):
+            self._crashed(failure)
+            return
+        why = f"The events could not be stored: {failure.value}."
+        self._fulfil(answer, self._dialect.unstored(payload_id, why))
+        if self._leaving is not None:
+            self._leaving = None
+            self._held = False
+            self._empty_inbox()
+
+    def _hit(self, why: BadRequest) -> None:
+        self._hits += 1
+        reply = self._dialect.bad(why, self._hits)
+        self._fulfil(self._expect(0), reply)
+        if reply.close is not None:
+            self._end_reason = EndReason.BAD_REQUESTS
+            self._stage.finished()
+
+    def _crashed(self, failure: Failure) -> None:
+        """A fault of ours: say so, and end this connection rather than leave it half alive."""
+        log.failure("a conversation failed", failure=failure)
+        self._fulfil(self._expect(0), self._dialect.failed("The server failed on this request."))
+        self._stage.finished()
+
+    # --- answers and flow
+
+    def _expect(self, size: int) -> _Answer:
+        answer = _Answer(size)
+        self._answers.append(answer)
+        self._count(size)
+        return answer
+
+    def _fulfil(self, answer: _Answer, reply: Reply) -> None:
+        answer.reply = reply
+        answers = self._answers
+        while answers and (ready := answers[0].reply) is not None:
+            size = answers.popleft().size
+            self.send(ready)
+            self._count(-size)
+
+    def send(self, reply: Reply) -> None:
+        if reply.message is not None:
+            self._peer.send(reply.message)
+        if reply.close is not None:
+            self._peer.close(reply.close)
+
+    def _count(self, size: int) -> None:
+        """Past the limit of what is unacknowledged, stop reading; half of it later, go on."""
+        self._unacknowledged += size
+        if size > 0:
+            congested = self._intake.congested
+            if not self._paused and (congested or self._unacknowledged > self._limits.max_unacknowledged):
+                self._paused = True
+                self._peer.pause()
+                if congested:
+                    self._intake.when_clear(self._resume_if_clear)
+        elif self._paused:
+            self._resume_if_clear()
+
+    def _resume_if_clear(self) -> None:
+        if self._paused and self._unacknowledged <= self._limits.max_unacknowledged // 2:
+            if self._intake.congested:
+                self._intake.when_clear(self._resume_if_clear)
+            else:
+                self._paused = False
+                self._peer.resume()
+
+    # --- endings
+
+    def refuse_late(self) -> None:
+        seconds = f"{self._limits.handshake_timeout:g}"
+        self._refuse(Refusal.TIMEOUT, f"No handshake was made within {seconds} seconds.")
+
+    def refuse_in_shutdown(self) -> None:
+        self._refuse(Refusal.SHUTDOWN, "The server is shutting down.")
+
+    def _refuse(self, cause: Refusal, text: str) -> None:
+        self._stop_timer()
+        self.send(self._dialect.refuse(HandshakeRefused(cause, text)))
+
+    def send_announcement(self) -> None:
+        announcement = self._dialect.shutdown()
+        if announcement is not None:
+            self._peer.send(announcement)
+
+    def send_end(self) -> None:
+        self._end_reason = EndReason.SERVER_SHUTDOWN
+        self._fulfil(self._expect(0), Reply(close=self._dialect.gone()))
+
+    def leave(self) -> None:
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            reason = self._end_reason if self._leaving is None else _LEFT[self._leaving]
+            self._sessions.leave(opened.session, reason)
+
+    def release(self, opened: Opened) -> None:
+        """The session was opened for a connection that is over by now."""
+        self._sessions.leave(opened.session, self._end_reason)

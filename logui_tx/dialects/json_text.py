@@ -1,0 +1,151 @@
+"""JSON as bytes: its members and elements as the sender wrote them, and what the protocol forbids in it.
+
+msgspec reads everything but one thing that browsers really send: ``JSON.stringify`` writes a text cut
+through an emoji as a lone surrogate (``"\\ud83d"``), which is JSON by RFC 8259. Such a text takes the
+slow way through the standard library here, so that it is kept like any other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import accumulate
+from json.decoder import scanstring  # type: ignore[attr-defined]
+from typing import Any, NoReturn
+
+import msgspec
+
+MAX_DEPTH = 512
+"""Nesting deeper than this is bad JSON (PROTOCOL, *Common rules*)."""
+
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'{}[]"'))
+_STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+class BadJSON(ValueError):
+    """Not JSON as the protocol understands it; the text says where."""
+
+
+def members(text: bytes) -> dict[str, bytes]:
+    """An object's members, each value as it was written; of equal keys the last counts.
+
+    Raises :class:`BadJSON`, also where ``text`` is JSON of another kind.
+    """
+    try:
+        return {key: bytes(value) for key, value in _MEMBERS.decode(text).items()}
+    except msgspec.ValidationError:
+        raise BadJSON("a JSON object is expected") from None
+    except msgspec.DecodeError as error:
+        if not _SURROGATE.search(text):
+            raise BadJSON(str(error)) from None
+    except RecursionError:
+        raise BadJSON("the nesting is too deep") from None
+    except UnicodeDecodeError:
+        raise BadJSON("the text is not valid UTF-8") from None
+    return _members_with_surrogates(text)
+
+
+def elements(text: bytes) -> list[bytes]:
+    """An array's elements, each as it was written. Raises :class:`BadJSON` where it is not an array."""
+    try:
+        return [bytes(element) for element in _ELEMENTS.decode(text)]
+    except msgspec.ValidationError:
+        raise BadJSON("a JSON array is expected") from None
+    except msgspec.DecodeError as error:
+        if not _SURROGATE.search(text):
+            raise BadJSON(str(error)) from None
+    except RecursionError:
+        raise BadJSON("the nesting is too deep") from None
+    return _elements_with_surrogates(text)
+
+
+def value(text: bytes) -> Any:
+    """A JSON value read whole; lone surrogates stay in its strings. Raises :class:`BadJSON`."""
+    try:
+        return _reader.decode(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise BadJSON(str(error)) from None
+
+
+def nests_too_deep(text: bytes) -> bool:
+    """Whether brackets nest deeper than :data:`MAX_DEPTH`; ``text`` is otherwise valid JSON."""
+    if text.count(b"{") + text.count(b"[") <= MAX_DEPTH:
+        return False
+    if b"\\" in text:
+        text = _ESCAPE.sub(b"", text)
+    # With escapes gone, every second piece between quotes stands outside of strings.
+    outside = b"".join(text.translate(None, _NOT_STRUCTURE).split(b'"')[::2])
+    return any(depth > MAX_DEPTH for depth in accumulate(map(_STEP.__getitem__, outside)))
+
+
+def _refuse(name: str) -> NoReturn:
+    raise BadJSON(f"{name} is not JSON")
+
+
+# Numbers become floats: their size is bounded, however many digits they are written with.
+_reader = json.JSONDecoder(parse_constant=_refuse, parse_int=float)
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _members_with_surrogates(raw: bytes) -> dict[str, bytes]:
+    def member(text: str, at: int) -> tuple[str, bytes, int]:
+        if text[at : at + 1] != '"':
+            raise BadJSON(f"a key is expected (character {at})")
+        key, at = scanstring(text, at + 1, True)
+        at = _skip(text, at)
+        if text[at : at + 1] != ":":
+            raise BadJSON(f"':' is expected (character {at})")
+        start = _skip(text, at + 1)
+        _, end = _reader.raw_decode(text, start)
+        return key, text[start:end].encode(), end
+
+    return dict(_sequence(raw, "{", "}", member))
+
+
+def _elements_with_surrogates(raw: bytes) -> list[bytes]:
+    def element(text: str, at: int) -> tuple[str, bytes, int]:
+        _, end = _reader.raw_decode(text, at)
+        return "", text[at:end].encode(), end
+
+    return [written for _, written in _sequence(raw, "[", "]", element)]
+
+
+def _sequence(raw: bytes, opening: str, closing: str, read_one: Any) -> list[tuple[str, bytes]]:
+    """What stands between the brackets, separated by commas, with nothing behind."""
+    found: list[tuple[str, bytes]] = []
+    try:
+        text = raw.decode()
+        at = _skip(text, 0)
+        if text[at : at + 1] != opening:
+            raise BadJSON(f"{opening!r} is expected")
+        at = _skip(text, at + 1)
+        if text[at : at + 1] == closing:
+            at += 1
+        else:
+            while True:
+                key, written, at = read_one(text, at)
+                found.append((key, written))
+                at = _skip(text, at)
+                mark, at = text[at : at + 1], at + 1
+                if mark == closing:
+                    break
+                if mark != ",":
+                    raise BadJSON(f"',' or {closing!r} is expected (character {at - 1})")
+                at = _skip(text, at)
+        if _skip(text, at) != len(text):
+            raise BadJSON(f"something stands behind the end (character {at})")
+    except RecursionError:
+        raise BadJSON("the nesting is too deep") from None
+    except (ValueError, StopIteration) as error:
+        raise BadJSON(str(error)) from None
+    return found

@@ -1,0 +1,66 @@
+"""A client's own time as it may be written, to UNIX milliseconds in UTC (PROTOCOL, *Common rules*)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+MAX_TIME = 8_640_000_000_000_000
+"""The farthest time either way, in ms: the range of JavaScript's ``Date``."""
+
+_SECONDS_BELOW = 100_000_000_000
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_ISO_8601 = re.compile(r"[\dW-]+[T ][\d:.,]+(Z|[+-][\d:]+)?", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_MAX_TEXT = 400
+
+
+def to_milliseconds(time: float | str) -> int | None:
+    """UNIX ms of ``time``, or None where it is malformed.
+
+    A number, or a string that is one, is seconds below 1e11 and ms from there on; a string with a ``T`` or
+    a space between date and time is ISO 8601, in UTC where it names no zone.
+    """
+    if isinstance(time, str):
+        if len(time) > _MAX_TEXT:
+            return None
+        if not _NUMBER.fullmatch(time):
+            return _from_iso_8601(time)
+        time = float(time)
+    if time < _SECONDS_BELOW:
+        time *= 1000
+    return round(time) if -MAX_TIME <= time <= MAX_TIME else None
+
+
+def to_iso_8601(milliseconds: int) -> str:
+    """``2026-11-22T00:10:26.888Z``: UTC with milliseconds.
+
+    Outside the years 1 to 9999 the year has a sign and six digits, as ECMAScript writes it.
+    """
+    try:
+        text = (_EPOCH + milliseconds * _MILLISECOND).isoformat(timespec="milliseconds")
+        return text.replace("+00:00", "Z")
+    except OverflowError:
+        # The calendar repeats every 400 years: shift into datetime's range, then name the true year.
+        cycle = 146_097 * 86_400_000
+        cycles = milliseconds // cycle
+        inside = _EPOCH + (milliseconds - cycles * cycle) * _MILLISECOND
+        year = inside.year + 400 * cycles
+        rest = inside.isoformat(timespec="milliseconds").replace("+00:00", "Z")[4:]
+        return f"{'-' if year < 0 else '+'}{abs(year):06d}{rest}"
+
+
+def _from_iso_8601(text: str) -> int | None:
+    if not _ISO_8601.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        return (moment - _EPOCH) // _MILLISECOND
+    except OverflowError:
+        return None

@@ -1,0 +1,260 @@
+"""Stamp, journal, receipt: the one way by which anything about a session becomes durable.
+
+A live session's numbers run ahead of the journal: a payload is stamped when it arrives and committed a
+moment later. When a write fails, everything in flight was stamped on top of what did not get stored; all of
+it is refused, the sessions go back to what is committed, and a new epoch begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from logui_tx.app_data import AppData
+from logui_tx.errors import BadRequest, NotStored
+from logui_tx.journal.entry import Entry, SessionHandle
+from logui_tx.journal.segment import Kind
+from logui_tx.model import AppDataChange, Batch, EndReason, Limits, Receipt
+
+log = Logger()
+
+
+@define(eq=False)
+class Standing:
+    """Where a session stands: the last sequence number, the data in force, the last payloadID by instance."""
+
+    last_seq: int = 0
+    app_data: AppData = field(factory=AppData)
+    payload_ids: dict[str, int] = field(factory=dict)
+
+
+@define(eq=False)
+class LiveSession:
+    """A session that has sockets, or something in flight.
+
+    ``now`` is how it stands with everything that arrived, ``committed`` how it stands on disk.
+    ``refused`` holds, by instance, the lowest payloadID that could not be stored (PROTOCOL, *Sending twice*).
+    """
+
+    id: str
+    flight_id: str
+    handle: SessionHandle
+    last_activity: int
+    now: Standing = field(factory=Standing)
+    committed: Standing = field(factory=Standing)
+    refused: dict[str, int] = field(factory=dict)
+    sockets: int = 0
+    in_flight: int = 0
+    end_reason: EndReason | None = None
+
+    def roll_back(self) -> None:
+        """Forget what did not get stored."""
+        self.now = Standing(
+            self.committed.last_seq, self.committed.app_data, dict(self.committed.payload_ids)
+        )
+
+
+@define(eq=False)
+class _InFlight:
+    """An entry's way back."""
+
+    session: LiveSession
+    app_data: AppData
+    done: Deferred[Receipt]
+    repeated: bool = False
+
+
+class Intake:
+    """Between the conversations and the journal; lives in the reactor's thread.
+
+    ``append`` hands an entry to the journal, which answers through :meth:`settled`.
+    """
+
+    def __init__(self, clock: IReactorTime, append: Callable[[Entry], None], limits: Limits) -> None:
+        self._clock = clock
+        self._append = append
+        self._limits = limits
+        self._epoch = 0
+        self._in_flight = 0
+        self._in_flight_bytes = 0
+        self._when_idle: list[Deferred[None]] = []
+        self._when_clear: list[Callable[[], None]] = []
+        self.stored_events = 0
+        self.live: dict[str, LiveSession] = {}
+
+    def now(self) -> int:
+        """The server's time in UNIX ms."""
+        return int(self._clock.seconds() * 1000)
+
+    # --- what may happen to a session; each fires when it is durable, or fails with NotStored
+
+    def open(self, session: LiveSession, *, resumed: bool, clock_offset: int) -> Deferred[Receipt]:
+        """The session begins or goes on."""
+        kind = Kind.RESUMED if resumed else Kind.OPENED
+        return self._submit(session, kind, clock_offset=clock_offset)
+
+    def store(
+        self, session: LiveSession, batch: Batch, message: bytes, instance: str, clock_offset: int
+    ) -> Deferred[Receipt]:
+        """Store a payload of the page load ``instance``, unless it was stored before.
+
+        Raises :class:`BadRequest` where the payload is refused for good.
+        """
+        now = session.now
+        payload_id = batch.payload_id
+        if payload_id is not None:
+            if batch.instance is not None:
+                instance = batch.instance
+            last = now.payload_ids.get(instance, 0)
+            if payload_id <= last:
+                return self._repeat(session, payload_id, instance)
+            refused = session.refused.get(instance)
+            if refused is not None and payload_id > refused:
+                return fail(
+                    NotStored(f"payload {refused} could not be stored and has to be sent again first")
+                )
+            if last == 0 and len(now.payload_ids) >= self._limits.max_instances:
+                raise BadRequest(f"a session may have at most {self._limits.max_instances} client instances")
+            if payload_id == refused:
+                del session.refused[instance]
+            now.payload_ids[instance] = payload_id
+        first_seq = now.last_seq + 1
+        now.last_seq += batch.events
+        return self._submit(
+            session,
+            Kind.EVENTS,
+            message=message,
+            first_seq=first_seq,
+            count=batch.events,
+            clock_offset=clock_offset,
+            payload_id=payload_id,
+            instance=instance,
+        )
+
+    def change(self, session: LiveSession, change: AppDataChange) -> Deferred[Receipt]:
+        """New application-specific data for all that comes after; raises :class:`BadRequest` if too much."""
+        app_data = session.now.app_data.changed(change.changes)
+        self.check_size(app_data, BadRequest)
+        session.now.app_data = app_data
+        return self._submit(session, Kind.CHANGED)
+
+    def end(self, session: LiveSession, reason: EndReason) -> Deferred[Receipt]:
+        """The session's last socket is gone."""
+        session.end_reason = reason
+        return self._submit(session, Kind.ENDED, end_reason=reason.value)
+
+    def check_size(self, app_data: AppData, error: Callable[[str], Exception]) -> None:
+        """Raise ``error`` where the data is larger than allowed."""
+        if len(app_data.encoded) > self._limits.max_app_data:
+            raise error(
+                f"The application-specific data would take {len(app_data.encoded)} bytes; "
+                f"at most {self._limits.max_app_data} are allowed."
+            )
+
+    # --- flow
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits for the journal that nothing more should be read."""
+        return self._in_flight_bytes > self._limits.max_in_flight
+
+    def when_clear(self, call: Callable[[], None]) -> None:
+        """Call once the congestion is over."""
+        self._when_clear.append(call)
+
+    def when_idle(self) -> Deferred[None]:
+        """Fires when nothing is in flight."""
+        if not self._in_flight:
+            return succeed(None)
+        idle: Deferred[None] = Deferred()
+        self._when_idle.append(idle)
+        return idle
+
+    # --- the journal's answers
+
+    def settled(self, entries: Sequence[Entry], error: NotStored | None) -> None:
+        """The journal committed these entries, or could not; called in the reactor's thread, in order."""
+        if error is None:
+            for entry in entries:
+                self._committed(entry)
+        else:
+            if entries and entries[-1].epoch == self._epoch:
+                self._begin_anew()
+            # All are noted before any is told: a client may answer at once, and must meet the refusals.
+            for entry in entries:
+                self._note_refusal(entry)
+            for entry in entries:
+                entry.context.done.errback(error)
+        if self._when_clear and not self.congested:
+            calls, self._when_clear = self._when_clear, []
+            for call in calls:
+                call()
+        if not self._in_flight and self._when_idle:
+            waiting, self._when_idle = self._when_idle, []
+            for idle in waiting:
+                idle.callback(None)
+
+    def _committed(self, entry: Entry) -> None:
+        way: _InFlight = entry.context
+        session = way.session
+        self._landed(entry, session)
+        if entry.kind is not None:
+            committed = session.committed
+            committed.app_data = way.app_data
+            if entry.kind is Kind.EVENTS:
+                committed.last_seq = entry.first_seq + entry.count - 1
+                self.stored_events += entry.count
+                if entry.payload_id is not None:
+                    committed.payload_ids[entry.instance] = entry.payload_id
+        way.done.callback(Receipt(entry.payload_id, entry.first_seq, entry.count, way.repeated))
+
+    def _begin_anew(self) -> None:
+        self._epoch += 1
+        for session in self.live.values():
+            if session.in_flight:
+                session.roll_back()
+
+    def _note_refusal(self, entry: Entry) -> None:
+        session = entry.context.session
+        self._landed(entry, session)
+        if entry.kind is Kind.EVENTS and entry.payload_id is not None:
+            lowest = session.refused.get(entry.instance, entry.payload_id)
+            session.refused[entry.instance] = min(lowest, entry.payload_id)
+
+    def _landed(self, entry: Entry, session: LiveSession) -> None:
+        session.in_flight -= 1
+        self._in_flight -= 1
+        self._in_flight_bytes -= len(entry.message)
+
+    # --- the way there
+
+    def _repeat(self, session: LiveSession, payload_id: int, instance: str) -> Deferred[Receipt]:
+        """The payload is stored, or on its way: then the answer must wait for it."""
+        if payload_id <= session.committed.payload_ids.get(instance, 0):
+            return succeed(Receipt(payload_id, repeated=True))
+        return self._submit(session, None, payload_id=payload_id, instance=instance)
+
+    def _submit(self, session: LiveSession, kind: Kind | None, **details: Any) -> Deferred[Receipt]:
+        done: Deferred[Receipt] = Deferred()
+        received = self.now()
+        session.last_activity = received
+        app_data = session.now.app_data
+        entry = Entry(
+            kind,
+            session.handle,
+            received,
+            app_data.encoded,
+            self._epoch,
+            context=_InFlight(session, app_data, done, repeated=kind is None),
+            **details,
+        )
+        session.in_flight += 1
+        self._in_flight += 1
+        self._in_flight_bytes += len(entry.message)
+        self._append(entry)
+        return done

@@ -1,0 +1,65 @@
+"""What the intake hands to the journal: one entry a thing that happened to a session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field, frozen
+
+from logui_tx.journal.segment import Kind
+
+
+@frozen
+class SessionRow:
+    """What the table ``session`` holds of a session besides its number, in that order; written once."""
+
+    id: str
+    flight_id: str
+    application_id: str
+    dialect: str
+    started_at: int
+    user_agent: str | None = None
+    origin: str | None = None
+    referrer: str | None = None
+    device: str | None = None
+    visitor_id: str | None = None
+
+
+@define(eq=False)
+class SessionHandle:
+    """A live session's place in the journal. ``row`` is given; the rest belongs to the writer's thread.
+
+    ``number`` is None until the session's row is written, and given where the journal knew the session
+    before; ``open`` tells whether the journal holds it for open; ``app_data`` are the bytes of ``version``.
+    """
+
+    row: SessionRow
+    number: int | None = None
+    open: bool = False
+    app_data: bytes | None = None
+    version: int = 0
+
+
+@define(eq=False)
+class Entry:
+    """One thing to be made durable. ``kind`` None asks only to be told when all before it is settled.
+
+    ``app_data`` is the whole application-specific data in force, encoded.
+    ``epoch`` numbers the times at which the intake began anew after a failure: an entry of an epoch that
+    has failed is refused, because it was stamped on top of what did not get stored.
+    ``context`` is the intake's own and comes back with the entry.
+    """
+
+    kind: Kind | None
+    handle: SessionHandle
+    received: int
+    app_data: bytes
+    epoch: int
+    message: bytes = b""
+    first_seq: int = 0
+    count: int = 0
+    clock_offset: int | None = None
+    payload_id: int | None = None
+    instance: str = ""
+    end_reason: str | None = None
+    context: Any = field(default=None, repr=False)

@@ -1,0 +1,227 @@
+"""Reads the journal while the server writes it: sessions, and their events in order and in constant memory.
+
+Every query is short, so that a slow consumer never holds back the writer's checkpoints. What is read is what
+was committed when the reading began; sessions grow meanwhile, the reading does not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+
+from attrs import fields, frozen
+
+from logui_tx.errors import CorruptSegment, UnknownSession
+from logui_tx.journal.schema import journal_id
+from logui_tx.journal.segment import Kind, Record, SegmentReader, pack_session, slices
+from logui_tx.model import Session
+
+MEMORY = 64 * 1024 * 1024
+"""Messages held at once while sessions that were recorded side by side are put into order."""
+
+_PAGE = 256
+_COLUMNS = ", ".join(field.name for field in fields(Session))
+
+
+@frozen
+class StoredMessage:
+    """One stored message: ``count`` events of a session from ``first_seq`` on.
+
+    ``segment`` and ``first_event`` (the place of its first event in the segment, from 0) make its events'
+    ids; ``app_data`` is what was in force, encoded; ``received`` in UNIX ms, ``clock_offset`` in ms.
+    """
+
+    session: Session
+    message: bytes
+    first_seq: int
+    count: int
+    received: int
+    clock_offset: int | None
+    app_data: bytes
+    segment: int
+    first_event: int
+
+
+class JournalReader:
+    """For one thread at a time; give it a connection of its own (:func:`schema.open_reader`).
+
+    ``memory`` bounds the messages held at once, in bytes; a single larger message is still read.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, memory: int = MEMORY) -> None:
+        self._connection = connection
+        self._memory = memory
+        self._segments = SegmentReader()
+        self._app_data: dict[int, bytes] = {}
+        self.journal_id = journal_id(connection)
+
+    # --- sessions
+
+    def session(self, session_id: str) -> Session:
+        """Raises :class:`UnknownSession`."""
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM sessions WHERE id = ?",  # noqa: S608 - our own column names
+            (session_id,),
+        ).fetchone()
+        if row is None:
+            raise UnknownSession(f"there is no session {session_id!r}")
+        return Session(*row)
+
+    def sessions(self, flight_id: str | None = None) -> Iterator[Session]:
+        """All sessions, or those of a flight, in the order in which they began."""
+        last = 0
+        while True:
+            condition, values = ("AND flight_id = ?", [flight_id]) if flight_id else ("", [])
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM sessions WHERE number > ? {condition} ORDER BY number LIMIT {_PAGE}",  # noqa: S608
+                [last, *values],
+            ).fetchall()
+            if not rows:
+                return
+            for row in rows:
+                yield Session(*row)
+            last = rows[-1][0]
+
+    def payload_ids(self, number: int) -> dict[str, int]:
+        """The last stored payloadID of each instance of a session."""
+        rows = self._connection.execute(
+            "SELECT name, last_payload_id FROM instance WHERE session = ?", (number,)
+        )
+        return dict(rows.fetchall())
+
+    def app_data_version(self, number: int) -> int:
+        """The version of a session's application-specific data in force; 0 where it has none."""
+        row = self._connection.execute(
+            "SELECT app_data FROM progress WHERE session = ?", (number,)
+        ).fetchone()
+        return int(row[0] or 0) if row else 0
+
+    # --- events
+
+    def messages(
+        self, sessions: Iterable[Session], *, since: int | None = None, until: int | None = None
+    ) -> Iterator[StoredMessage]:
+        """The stored messages of ``sessions``, session by session, each in the order of its sequence numbers.
+
+        ``since`` (inclusive) and ``until`` (exclusive) bound the time of receipt, in UNIX ms. Sessions that
+        were recorded side by side are read in one pass as far as the memory allows.
+        """
+        for group in self._groups(sessions):
+            if len(group) == 1:
+                yield from self._collect(group, since, until)
+                continue
+            found: dict[int, list[StoredMessage]] = {session.number: [] for session in group}
+            for message in self._collect(group, since, until):
+                found[message.session.number].append(message)
+            for messages in found.values():
+                yield from messages
+
+    def _groups(self, sessions: Iterable[Session]) -> Iterator[list[Session]]:
+        """Neighbouring sessions whose messages fit into memory together."""
+        group: list[Session] = []
+        size = 0
+        for session in sessions:
+            if not session.events:
+                continue
+            if group and size + session.size > self._memory:
+                yield group
+                group, size = [], 0
+            group.append(session)
+            size += session.size
+        if group:
+            yield group
+
+    def _collect(
+        self, group: Sequence[Session], since: int | None, until: int | None
+    ) -> Iterator[StoredMessage]:
+        """The messages of the sessions, in the order in which they were stored."""
+        wanted = {session.number: session for session in group}
+        for segment, block in self._blocks(group, since, until):
+            try:
+                records, messages = self._segments.read(block)
+            except CorruptSegment as error:
+                raise CorruptSegment(f"segment {segment}: {error}") from None
+            first_event = 0
+            for record, message in slices(records, messages):
+                session = wanted.get(record.session)
+                if (
+                    record.kind == Kind.EVENTS
+                    and session is not None
+                    and session.last_segment is not None
+                    and segment <= session.last_segment
+                    and (since is None or record.received >= since)
+                    and (until is None or record.received < until)
+                ):
+                    yield self._stored(session, record, bytes(message), segment, first_event)
+                first_event += record.count
+
+    def _stored(
+        self, session: Session, record: Record, message: bytes, segment: int, first_event: int
+    ) -> StoredMessage:
+        return StoredMessage(
+            session,
+            message,
+            record.first_seq,
+            record.count,
+            record.received,
+            record.clock_offset,
+            self._app_data_of(record.app_data),
+            segment,
+            first_event,
+        )
+
+    def _blocks(
+        self, group: Sequence[Session], since: int | None, until: int | None
+    ) -> Iterator[tuple[int, bytes]]:
+        """The segments that may hold events of the sessions, oldest first."""
+        ends = [session.last_segment for session in group if session.last_segment is not None]
+        starts = [session.first_segment for session in group if session.first_segment is not None]
+        if not starts or not ends:
+            return
+        needles = {pack_session(session.number) for session in group}
+        at, end = min(starts), max(ends)
+        while at <= end:
+            rows = self._connection.execute(
+                "SELECT id, first_received, last_received, sessions FROM segment"
+                " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
+                (at, end, _PAGE),
+            ).fetchall()
+            if not rows:
+                return
+            at = rows[-1][0] + 1
+            for number, first_received, last_received, held in rows:
+                if (since is not None and last_received < since) or (
+                    until is not None and first_received >= until
+                ):
+                    continue
+                if needles.isdisjoint(held[i : i + 8] for i in range(0, len(held), 8)):
+                    continue
+                row = self._connection.execute("SELECT block FROM segment WHERE id = ?", (number,)).fetchone()
+                if row is not None:
+                    yield number, row[0]
+
+    def _app_data_of(self, version: int) -> bytes:
+        data = self._app_data.get(version)
+        if data is None:
+            row = self._connection.execute(
+                "SELECT value FROM app_data WHERE version = ?", (version,)
+            ).fetchone()
+            data = row[0] if row else b"{}"
+            if len(self._app_data) >= _PAGE:
+                self._app_data.clear()
+            self._app_data[version] = data
+        return data
+
+    # --- the whole
+
+    def check(self) -> Iterator[tuple[int, str]]:
+        """Read every segment; yields the number of each that is damaged, and what is wrong with it."""
+        at = 0
+        while row := self._connection.execute(
+            "SELECT id, block FROM segment WHERE id > ? ORDER BY id LIMIT 1", (at,)
+        ).fetchone():
+            at = row[0]
+            try:
+                self._segments.read(row[1])
+            except CorruptSegment as error:
+                yield at, str(error)

@@ -1,0 +1,155 @@
+"""The journal's tables, and how a connection to them is opened.
+
+::
+
+    meta       key, value                    the journal's id
+    session    who and when; written once a session
+    progress   what is current about a session: one small row, rewritten by every commit that concerns it
+    app_data   the versions of a session's application-specific data, each whole
+    instance   the last stored payloadID of each page load of a session
+    segment    one row a commit: its time span, the sessions it holds, the block (see segment.py)
+    sessions   a view of session and progress
+
+Identity and progress are apart because a busy commit rewrites the rows of all its sessions: the narrow ones
+fit a hundred to a page.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from pathlib import Path
+
+from logui_tx.errors import DataFolderUnusable
+
+FILE = "journal.sqlite"
+VERSION = 1
+"""``PRAGMA user_version``; a higher one was written by a later release."""
+
+_BUSY_TIMEOUT = 10.0
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE session (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    flight_id TEXT NOT NULL,
+    application_id TEXT NOT NULL,
+    dialect TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    user_agent TEXT,
+    origin TEXT,
+    referrer TEXT,
+    device TEXT,
+    visitor_id TEXT
+);
+CREATE INDEX session_of_flight ON session (flight_id);
+CREATE TABLE progress (
+    session INTEGER PRIMARY KEY REFERENCES session (number),
+    events INTEGER NOT NULL DEFAULT 0,
+    size INTEGER NOT NULL DEFAULT 0,
+    last_seq INTEGER NOT NULL DEFAULT 0,
+    first_segment INTEGER,
+    last_segment INTEGER,
+    last_activity INTEGER NOT NULL,
+    app_data INTEGER,
+    ended_at INTEGER,
+    end_reason TEXT
+);
+CREATE INDEX progress_open ON progress (session) WHERE ended_at IS NULL;
+CREATE TABLE app_data (
+    version INTEGER PRIMARY KEY AUTOINCREMENT,
+    session INTEGER NOT NULL REFERENCES session (number),
+    value BLOB NOT NULL
+);
+CREATE INDEX app_data_of_session ON app_data (session);
+CREATE TABLE instance (
+    session INTEGER NOT NULL REFERENCES session (number),
+    name TEXT NOT NULL,
+    last_payload_id INTEGER NOT NULL,
+    PRIMARY KEY (session, name)
+) WITHOUT ROWID;
+CREATE TABLE segment (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    first_received INTEGER NOT NULL,
+    last_received INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    sessions BLOB NOT NULL,
+    block BLOB NOT NULL
+);
+CREATE VIEW sessions AS
+    SELECT s.number, s.id, s.flight_id, s.application_id, s.dialect, s.started_at,
+           p.ended_at, (p.ended_at - s.started_at) / 1000.0 AS duration, p.end_reason,
+           p.events, p.size, p.last_seq, p.first_segment, p.last_segment, p.last_activity,
+           coalesce((SELECT value FROM app_data WHERE version = p.app_data), CAST('{}' AS BLOB)) AS app_data,
+           s.user_agent, s.origin, s.referrer, s.device, s.visitor_id
+      FROM session AS s JOIN progress AS p ON p.session = s.number;
+"""
+
+
+def open_journal(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode that is durable at every commit; usable from one thread at a time.
+
+    Raises :class:`DataFolderUnusable` where the journal is missing (unless ``create``), unreadable, or of a
+    newer version.
+    """
+    path = data_dir / FILE
+    if not create and not path.exists():
+        raise DataFolderUnusable(f"there is no journal in {data_dir}: the server has not run there yet")
+    try:
+        connection = sqlite3.connect(
+            path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise DataFolderUnusable(f"the journal {path} cannot be opened: {error}") from None
+    return connection
+
+
+def open_reader(data_dir: Path) -> sqlite3.Connection:
+    """A connection that cannot write; otherwise as :func:`open_journal`."""
+    connection = open_journal(data_dir)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def journal_id(connection: sqlite3.Connection) -> str:
+    """The UUID that this journal was given when it was made; part of every record's id."""
+    found: str = connection.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()[0]
+    return found
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise DataFolderUnusable(
+            f"the journal {path} was written by a newer version of logui-tx "
+            f"(format {version}, this one knows {VERSION})"
+        )
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    # Deleted sessions must not stay readable in free pages.
+    connection.execute("PRAGMA secure_delete = ON")
+    if version == 0:
+        _create(connection, path)
+
+
+def _create(connection: sqlite3.Connection, path: Path) -> None:
+    path.chmod(0o600)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have made them while this one waited for the lock.
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in _TABLES.split(";\n"):
+                if statement.strip():
+                    connection.execute(statement)
+            connection.execute("INSERT INTO meta VALUES ('journal', ?)", (str(uuid.uuid4()),))
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")

@@ -1,0 +1,367 @@
+"""The one thread that writes the journal: group commit, one segment a commit, told when it is on disk.
+
+Idle, an entry is committed at once; busy, whatever waited goes into the next commit. What the thread could
+not write it says, takes back in its own state, and tries again with the next entry or after a second.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from attrs import astuple, define, field
+from twisted.logger import Logger
+
+from logui_tx.errors import CorruptSegment, DataFolderUnusable, NotStored
+from logui_tx.journal import schema
+from logui_tx.journal.entry import Entry, SessionHandle
+from logui_tx.journal.segment import Kind, Record, SegmentReader, SegmentWriter, pack_sessions
+
+log = Logger()
+
+Settled = Callable[[Sequence[Entry], NotStored | None], None]
+"""Told of entries that are committed, or refused with the reason; called in the writer's thread."""
+
+MAX_COMMIT = 16 * 1024 * 1024
+"""Messages of one commit hold about this many bytes at most, so that memory and latency stay bounded."""
+
+_PROBE_INTERVAL = 1.0
+_PROBE = "-" * 65_536
+_CHECKED_SEGMENTS = 16
+
+_INSERT_SESSION = (
+    "INSERT INTO session (id, flight_id, application_id, dialect, started_at, user_agent, origin, referrer,"
+    " device, visitor_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_SEGMENT = (
+    "INSERT INTO segment (id, first_received, last_received, events, sessions, block)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
+_UPDATE_PROGRESS = (
+    "UPDATE progress SET events = events + ?, size = size + ?, last_seq = max(last_seq, ?),"
+    " first_segment = coalesce(first_segment, ?), last_segment = ?, last_activity = max(last_activity, ?),"
+    " app_data = ? WHERE session = ?"
+)
+_UPSERT_INSTANCE = (
+    "INSERT INTO instance VALUES (?, ?, ?) ON CONFLICT (session, name)"
+    " DO UPDATE SET last_payload_id = max(last_payload_id, excluded.last_payload_id)"
+)
+
+
+@define
+class _Progress:
+    """What a commit adds to a session."""
+
+    last_activity: int
+    version: int
+    events: int = 0
+    size: int = 0
+    last_seq: int = 0
+
+
+@define
+class _Group:
+    """A commit in the making."""
+
+    records: list[Record] = field(factory=list)
+    messages: list[bytes] = field(factory=list)
+    progress: dict[int, _Progress] = field(factory=dict)
+    instances: dict[tuple[int, str], int] = field(factory=dict)
+    ended: list[tuple[int, str, int]] = field(factory=list)
+    before: list[tuple[SessionHandle, int | None, bool, bytes | None, int]] = field(factory=list)
+
+    def remember(self, handle: SessionHandle) -> None:
+        """Note how a handle stands before it is changed."""
+        self.before.append((handle, handle.number, handle.open, handle.app_data, handle.version))
+
+    def take_back(self) -> None:
+        """Set all handles back: the commit failed."""
+        for handle, number, is_open, app_data, version in reversed(self.before):
+            handle.number, handle.open = number, is_open
+            handle.app_data, handle.version = app_data, version
+
+
+class JournalWriter:
+    """Owns the writing connection. :meth:`append` may be called from the reactor's thread only.
+
+    ``commit_delay`` (seconds) gathers entries for so long before each commit; 0 commits at once.
+    """
+
+    def __init__(
+        self, data_dir: Path, settled: Settled, *, compression: int = 1, commit_delay: float = 0.0
+    ) -> None:
+        self.data_dir = data_dir
+        self.failing: str | None = None
+        self._settled = settled
+        self._delay = commit_delay
+        self._segments = SegmentWriter(compression)
+        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._failed_epoch = -1
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._connection: sqlite3.Connection
+        self._next_segment = 1
+
+    # --- the reactor's side
+
+    def start(self, now: int) -> int:
+        """Open and check the journal, close what a crash left open; the number of those sessions.
+
+        ``now`` in UNIX ms. Raises :class:`DataFolderUnusable`.
+        """
+        self._connection = schema.open_journal(self.data_dir, create=True)
+        try:
+            self._check()
+            lost = self._close_lost_sessions(now)
+        except (sqlite3.Error, CorruptSegment) as error:
+            self._connection.close()
+            path = self.data_dir / schema.FILE
+            raise DataFolderUnusable(f"the journal {path} does not pass its check: {error}") from None
+        self._thread.start()
+        return lost
+
+    def append(self, entry: Entry) -> None:
+        """Have the entry written; it is settled in the order of the calls."""
+        self._queue.put(entry)
+
+    def stop(self) -> None:
+        """Write everything that waits and close the journal; blocks until that is done. Idempotent."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    # --- the thread
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            group, stopping = self._next_group()
+            if group:
+                self._settle(group)
+            elif self.failing and not stopping:
+                self._probe()
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            log.warn("the journal's log could not be folded in: {error}", error=error)
+        self._connection.close()
+
+    def _next_group(self) -> tuple[list[Entry], bool]:
+        """Wait for an entry, then take what else is there; True with it when the thread is to end."""
+        try:
+            entry = self._queue.get(timeout=_PROBE_INTERVAL if self.failing else None)
+        except queue.Empty:
+            return [], False
+        if entry is None:
+            return [], True
+        if self._delay:
+            time.sleep(self._delay)
+        group, size = [entry], len(entry.message)
+        while size < MAX_COMMIT:
+            try:
+                entry = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if entry is None:
+                return group, True
+            group.append(entry)
+            size += len(entry.message)
+        return group, False
+
+    def _settle(self, entries: list[Entry]) -> None:
+        fresh = [entry for entry in entries if entry.epoch > self._failed_epoch]
+        stale = [entry for entry in entries if entry.epoch <= self._failed_epoch]
+        if stale:
+            self._settled(stale, NotStored(self.failing or "an earlier write failed"))
+        if not fresh:
+            return
+        try:
+            self._commit(fresh)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the clients must be told and the thread go on
+            self._failed_epoch = fresh[-1].epoch
+            self._fail(error)
+            self._settled(fresh, NotStored(self.failing or ""))
+        else:
+            self._recover()
+            self._settled(fresh, None)
+
+    def _commit(self, entries: list[Entry]) -> None:
+        group = _Group()
+        begun = False
+        try:
+            for entry in entries:
+                if entry.kind is None:
+                    continue
+                if not begun:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    begun = True
+                self._add(group, entry)
+            if begun:
+                self._write(group)
+                self._connection.execute("COMMIT")
+                self._next_segment += 1
+        except BaseException:
+            group.take_back()
+            raise
+
+    def _add(self, group: _Group, entry: Entry) -> None:
+        handle, kind = entry.handle, entry.kind
+        assert kind is not None
+        if not handle.open or entry.app_data != handle.app_data:
+            self._bring_up_to_date(group, entry)
+        number = handle.number
+        assert number is not None
+        group.records.append(
+            Record(
+                kind,
+                number,
+                entry.received,
+                handle.version,
+                entry.first_seq,
+                entry.count,
+                len(entry.message),
+                entry.clock_offset,
+            )
+        )
+        progress = group.progress.get(number)
+        if progress is None:
+            progress = group.progress[number] = _Progress(entry.received, handle.version)
+        progress.last_activity = max(progress.last_activity, entry.received)
+        progress.version = handle.version
+        if entry.message:
+            group.messages.append(entry.message)
+            progress.events += entry.count
+            progress.size += len(entry.message)
+            progress.last_seq = max(progress.last_seq, entry.first_seq + entry.count - 1)
+        if entry.payload_id is not None:
+            group.instances[number, entry.instance] = entry.payload_id
+        if kind is Kind.ENDED:
+            assert entry.end_reason is not None
+            group.ended.append((entry.received, entry.end_reason, number))
+            group.remember(handle)
+            handle.open = False
+
+    def _bring_up_to_date(self, group: _Group, entry: Entry) -> None:
+        """Make the session's row, open it again, or note its new application-specific data."""
+        handle = entry.handle
+        group.remember(handle)
+        execute = self._connection.execute
+        if handle.number is None:
+            row = handle.row
+            handle.number = execute(_INSERT_SESSION, astuple(row)).lastrowid
+            execute(
+                "INSERT INTO progress (session, last_activity) VALUES (?, ?)", (handle.number, row.started_at)
+            )
+        if not handle.open:
+            execute(
+                "UPDATE progress SET ended_at = NULL, end_reason = NULL WHERE session = ?", (handle.number,)
+            )
+            handle.open = True
+        if entry.app_data != handle.app_data:
+            version = execute(
+                "INSERT INTO app_data (session, value) VALUES (?, ?)", (handle.number, entry.app_data)
+            ).lastrowid
+            assert version is not None
+            handle.version, handle.app_data = version, entry.app_data
+
+    def _write(self, group: _Group) -> None:
+        received = [record.received for record in group.records]
+        segment = self._next_segment
+        self._connection.execute(
+            _INSERT_SEGMENT,
+            (
+                segment,
+                min(received),
+                max(received),
+                sum(p.events for p in group.progress.values()),
+                pack_sessions(list(group.progress)),
+                self._segments.block(group.records, group.messages),
+            ),
+        )
+        self._connection.executemany(
+            _UPDATE_PROGRESS,
+            [
+                (p.events, p.size, p.last_seq, segment, segment, p.last_activity, p.version, number)
+                for number, p in group.progress.items()
+            ],
+        )
+        if group.instances:
+            self._connection.executemany(
+                _UPSERT_INSTANCE, [(number, name, last) for (number, name), last in group.instances.items()]
+            )
+        if group.ended:
+            self._connection.executemany(
+                "UPDATE progress SET ended_at = ?, end_reason = ? WHERE session = ?", group.ended
+            )
+
+    # --- trouble
+
+    def _fail(self, error: Exception) -> None:
+        if self.failing is None:
+            log.critical("the journal cannot be written: {error}", error=error)
+        self.failing = str(error) or type(error).__name__
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._connection.close()
+            try:
+                self._connection = schema.open_journal(self.data_dir)
+            except DataFolderUnusable as gone:
+                log.critical("the journal cannot be opened again: {error}", error=gone)
+
+    def _recover(self) -> None:
+        if self.failing is not None:
+            self.failing = None
+            log.info("the journal can be written again")
+
+    def _probe(self) -> None:
+        """See whether writing works again, so that health turns green without waiting for a client."""
+        try:
+            self._connection.execute("REPLACE INTO meta VALUES ('probe', ?)", (_PROBE,))
+            self._connection.execute("DELETE FROM meta WHERE key = 'probe'")
+        except sqlite3.Error as error:
+            self._fail(error)
+        else:
+            self._recover()
+            self._settled([], None)
+
+    # --- start
+
+    def _check(self) -> None:
+        """The newest segments must be readable; older ones were checked when they were the newest."""
+        reader = SegmentReader()
+        rows = self._connection.execute(
+            "SELECT id, block FROM segment ORDER BY id DESC LIMIT ?", (_CHECKED_SEGMENTS,)
+        )
+        for number, block in rows:
+            try:
+                reader.read(block)
+            except CorruptSegment as error:
+                raise CorruptSegment(f"segment {number}: {error}") from None
+        (last,) = self._connection.execute("SELECT max(id) FROM segment").fetchone()
+        self._next_segment = (last or 0) + 1
+
+    def _close_lost_sessions(self, now: int) -> int:
+        """Sessions that a crash left open ended, as far as anybody knows, with their last activity."""
+        rows = self._connection.execute(
+            "SELECT session, last_activity, coalesce(app_data, 0) FROM progress WHERE ended_at IS NULL"
+        ).fetchall()
+        if rows:
+            group = _Group()
+            for number, last_activity, version in rows:
+                group.records.append(Record(Kind.ENDED, number, now, version))
+                group.progress[number] = _Progress(last_activity, version)
+                group.ended.append((last_activity, "lost", number))
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(group)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._next_segment += 1
+        return len(rows)

@@ -1,0 +1,291 @@
+"""The server: its parts put together, started and stopped in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+from attrs import define
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from logui_tx import data_folder
+from logui_tx.conversation import Conversation
+from logui_tx.dialects.logui04 import LogUI04
+from logui_tx.errors import CannotListen, NotStored
+from logui_tx.intake import Intake
+from logui_tx.interfaces import IDialect, IPeer, ISessionStore
+from logui_tx.journal.entry import Entry
+from logui_tx.journal.lookup import SessionLookup
+from logui_tx.journal.writer import JournalWriter
+from logui_tx.model import Connection, Hello
+from logui_tx.options import Settings
+from logui_tx.registry.admission import Admission
+from logui_tx.registry.database import migrate, open_engine
+from logui_tx.registry.live import LiveRegistry
+from logui_tx.registry.registry import Registry
+from logui_tx.registry.tokens import SigningKeys, TokenSigner
+from logui_tx.sessions import LiveSessions, Opened
+from logui_tx.stores import open_store
+from logui_tx.web.demo import demo_page
+from logui_tx.web.gate import RESERVED_DESCRIPTORS, Gate, descriptors
+from logui_tx.web.health import Health, HealthPage, State
+from logui_tx.web.site import Folder, Page, Root, make_site, static_files
+from logui_tx.web.websocket import Endpoint, EndpointFactory, Socket
+
+log = Logger()
+
+GOODBYE_TIMEOUT = 2.0
+"""Seconds for the clients' half of the closing handshake at the end."""
+
+_EVERYWHERE = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - to be shown, not to be bound
+
+
+@define(eq=False)
+class _Parts:
+    """What exists while the server runs."""
+
+    lock: IO[str]
+    journal: JournalWriter
+    lookup: SessionLookup
+    registry: LiveRegistry
+    admission: Admission
+    store: ISessionStore
+    intake: Intake
+    sessions: LiveSessions
+
+
+class LoguiService(Service):
+    """Listens with privileges, opens everything else without; stops without losing anything.
+
+    ``reactor`` is any that can listen, time and run threads.
+    """
+
+    name = "logui"
+
+    def __init__(self, reactor: Any, settings: Settings) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._ports: list[IListeningPort] = []
+        self._sockets: set[Socket] = set()
+        self._stopping = False
+        self._enough: Deferred[None] | None = None
+        self._parts: _Parts
+        most = settings.limits.max_connections or max(16, descriptors() - RESERVED_DESCRIPTORS)
+        self._gate = Gate(most, settings.limits.max_connections_per_address)
+        self._root = Root({})
+        self._site = make_site(self._root, reactor)
+
+    # --- start
+
+    def privilegedStartService(self) -> None:
+        """Take the ports; raises :class:`CannotListen`."""
+        Service.privilegedStartService(self)
+        for description in self._settings.listen:
+            self._ports.append(self._listen(description))
+
+    def startService(self) -> None:
+        """Open the parts; raises :class:`CannotStart`."""
+        try:
+            self._parts = self._open()
+        except BaseException:
+            for port in self._ports:
+                port.stopListening()
+            raise
+        Service.startService(self)
+        self._lay_out()
+        for address in self.addresses():
+            log.info("listening on {address}", address=address)
+        log.info("data folder {folder}", folder=str(self._settings.data_dir))
+
+    def addresses(self) -> list[str]:
+        """Where it listens, as URLs where that is possible."""
+        return [_url(port) for port in self._ports]
+
+    def _listen(self, description: str) -> IListeningPort:
+        try:
+            endpoint = serverFromString(self._reactor, description)
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise CannotListen(f"the endpoint {description!r} cannot be used: {error}") from None
+        outcome: list[Any] = []
+        endpoint.listen(self._site).addBoth(outcome.append)
+        if not outcome:
+            raise CannotListen(f"the endpoint {description!r} cannot be listened on at once")
+        if isinstance(outcome[0], Failure):
+            failed = outcome[0].value
+            why = failed.socketError if isinstance(failed, CannotListenError) else failed
+            raise CannotListen(f"cannot listen on {description}: {getattr(why, 'strerror', None) or why}")
+        port: IListeningPort = outcome[0]
+        return port
+
+    def _open(self) -> _Parts:
+        settings, limits = self._settings, self._settings.limits
+        folder = data_folder.make(settings.data_dir)
+        lock = data_folder.lock(folder)
+        engine = open_engine(settings.database, folder)
+        migrate(engine)
+        signer = TokenSigner(SigningKeys(folder))
+        registry = Registry(engine, signer)
+        if settings.demo:
+            self._root.putChild(b"demo", Page(demo_page(signer.issue(registry.ensure_demo()))))
+        store = open_store(settings.session_store, self._reactor)
+
+        def settled(entries: Sequence[Entry], error: NotStored | None) -> None:
+            self._reactor.callFromThread(intake.settled, entries, error)
+
+        journal = JournalWriter(
+            folder, settled, compression=settings.compression, commit_delay=settings.commit_delay
+        )
+        intake = Intake(self._reactor, journal.append, limits)
+        lost = journal.start(intake.now())
+        if lost:
+            log.warn("{lost} sessions were left open by a crash and are closed as lost", lost=lost)
+        lookup = SessionLookup(self._reactor, folder)
+        sessions = LiveSessions(self._reactor, intake, store, lookup.find, limits)
+        live = LiveRegistry(self._reactor, registry)
+        live.start()
+        return _Parts(lock, journal, lookup, live, Admission(live, signer), store, intake, sessions)
+
+    def _lay_out(self) -> None:
+        """Fill the site; nothing was answered before, because the reactor had no turn since the start."""
+        checks = {
+            "journal": self._journal_health,
+            "registry": self._registry_health,
+            "store": self._store_health,
+            "listeners": self._listeners_health,
+        }
+        self._root.putChild(b"healthz", HealthPage(self._reactor, checks))
+        self._root.putChild(b"readyz", HealthPage(self._reactor, checks))
+        self._root.putChild(b"static", static_files())
+        dialect = LogUI04(max_events=self._settings.limits.max_events)
+        endpoint = Folder({"0.4.0": Folder({"": self._endpoint(dialect)})})
+        self._root.putChild(b"logui", Folder({"endpoint": endpoint}))
+
+    def _endpoint(self, dialect: IDialect) -> Endpoint:
+        def converse(peer: IPeer, connection: Connection) -> Conversation:
+            return Conversation(
+                peer,
+                dialect,
+                connection,
+                admit=self._admit,
+                sessions=self._parts.sessions,
+                intake=self._parts.intake,
+                clock=self._reactor,
+                limits=self._settings.limits,
+            )
+
+        factory = EndpointFactory(self._reactor, converse, self._gate, self._sockets, self._settings.limits)
+        return Endpoint(factory, self._settings.trusted_proxy, lambda: self._stopping)
+
+    def _admit(self, hello: Hello, connection: Connection, dialect: IDialect) -> Deferred[Opened]:
+        async def admit() -> Opened:
+            flight = await self._parts.admission.admit(hello, connection.origin, dialect.client_version)
+            return await self._parts.sessions.open(flight, dialect.name, hello, connection)
+
+        return ensureDeferred(admit())
+
+    # --- health
+
+    async def _journal_health(self) -> Health:
+        failing = self._parts.journal.failing
+        return Health(State.FAILING, f"cannot be written: {failing}") if failing else Health()
+
+    async def _registry_health(self) -> Health:
+        await self._parts.registry.check()
+        return Health()
+
+    async def _store_health(self) -> Health:
+        await self._parts.store.check()
+        return Health(detail=self._parts.store.name)
+
+    async def _listeners_health(self) -> Health:
+        return Health(State.FAILING, "the server is shutting down") if self._stopping else Health()
+
+    # --- stop
+
+    def stop_or_hurry(self, stop: Callable[[], None]) -> None:
+        """The first time ``stop``; from the second time on, do not wait for clients."""
+        if not self._stopping:
+            stop()
+        elif self._enough is not None:
+            log.info("not waiting any longer")
+            self._stop_waiting()
+
+    def stopService(self) -> Deferred[None]:
+        """Announce, drain, end, flush, close; fires when all is on disk. A second call changes nothing."""
+        if self._stopping or not self.running:
+            return Deferred.fromCoroutine(_nothing())
+        Service.stopService(self)
+        self._stopping = True
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        parts = self._parts
+        await DeferredList([_done(port.stopListening()) for port in self._ports], consumeErrors=True)
+        self._tell(Conversation.announce)
+        await self._wait_for_clients(self._settings.limits.drain_timeout)
+        self._tell(Conversation.drain)
+        await parts.intake.when_idle()
+        await self._wait_for_clients(GOODBYE_TIMEOUT)
+        for socket in list(self._sockets):
+            socket.dropConnection(abort=True)
+        await parts.intake.when_idle()
+        await deferToThread(parts.journal.stop)
+        await parts.registry.stop()
+        await parts.lookup.stop()
+        await parts.store.close()
+        parts.lock.close()
+        log.info("stopped; {events} events stored", events=parts.intake.stored_events)
+
+    def _tell(self, what: Callable[[Conversation], None]) -> None:
+        for socket in list(self._sockets):
+            if socket.conversation is not None:
+                what(socket.conversation)
+
+    async def _wait_for_clients(self, timeout: float) -> None:
+        """Until no client is left, time is over, or the operator will not wait."""
+        if not self._sockets:
+            return
+        self._enough = Deferred()
+        timer = self._reactor.callLater(timeout, self._stop_waiting)
+        for socket in self._sockets:
+            socket.is_closed.addCallback(self._maybe_last)
+        await self._enough
+        if timer.active():
+            timer.cancel()
+
+    def _maybe_last(self, result: Any) -> Any:
+        self._reactor.callLater(0, self._stop_waiting_if_alone)
+        return result
+
+    def _stop_waiting_if_alone(self) -> None:
+        if not self._sockets:
+            self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if self._enough is not None:
+            enough, self._enough = self._enough, None
+            enough.callback(None)
+
+
+async def _nothing() -> None:
+    pass
+
+
+def _done(result: Any) -> Deferred[Any]:
+    return result if isinstance(result, Deferred) else ensureDeferred(_nothing())
+
+
+def _url(port: IListeningPort) -> str:
+    address: Any = port.getHost()
+    host = getattr(address, "host", None)
+    if host is None:
+        return str(address)
+    shown = "localhost" if host in _EVERYWHERE else host
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{address.port}/"

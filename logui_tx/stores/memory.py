@@ -1,0 +1,56 @@
+"""``memory:``, the session store of one process; what it forgets at a restart the journal still knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from logui_tx.interfaces import ISessionStore
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
+
+@implementer(ISessionStore)
+@define(eq=False)
+class MemorySessionStore:
+    """States by session, each until its time is over."""
+
+    _clock: IReactorTime
+    name: str = "memory"
+    _states: dict[str, tuple[bytes, IDelayedCall]] = field(factory=dict)
+
+    def load(self, session_id: str) -> Deferred[bytes | None]:
+        """See :meth:`ISessionStore.load`."""
+        state = self._states.get(session_id)
+        return succeed(None if state is None else state[0])
+
+    def save(self, session_id: str, state: bytes, ttl: float) -> Deferred[None]:
+        """See :meth:`ISessionStore.save`."""
+        self._drop(session_id)
+        self._states[session_id] = state, self._clock.callLater(ttl, self._states.pop, session_id)
+        return succeed(None)
+
+    def forget(self, session_id: str) -> Deferred[None]:
+        """See :meth:`ISessionStore.forget`."""
+        self._drop(session_id)
+        return succeed(None)
+
+    def check(self) -> Deferred[None]:
+        """See :meth:`ISessionStore.check`: memory always answers."""
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        """See :meth:`ISessionStore.close`."""
+        for session_id in list(self._states):
+            self._drop(session_id)
+        return succeed(None)
+
+    def _drop(self, session_id: str) -> None:
+        state = self._states.pop(session_id, None)
+        if state is not None:
+            state[1].cancel()

@@ -1,0 +1,61 @@
+"""Whose address counts: the socket's, or what a trusted proxy says (PROTOCOL, *Common rules*, Origin)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+
+from logui_tx.options import Network
+
+_FOR = re.compile(r"""(?:^|[;,\s])for\s*=\s*(?:"([^"]*)"|([^;,\s"]+))""", re.IGNORECASE)
+
+
+def client_address(
+    peer: str, forwarded: Sequence[str], x_forwarded_for: Sequence[str], trusted: Sequence[Network]
+) -> str:
+    """The client's address, as text.
+
+    ``peer`` is the socket's other end. The headers (each value as it was sent) are read from the right, the
+    end that our own proxies wrote, for as long as the speaker is trusted; ``Forwarded`` goes before
+    ``X-Forwarded-For``.
+    """
+    if not trusted:
+        return peer
+    hops = _hops(forwarded, x_forwarded_for)
+    address = peer
+    while hops and _is_trusted(address, trusted):
+        hop = _without_port(hops.pop())
+        if hop is None:
+            break
+        address = hop
+    return address
+
+
+def _hops(forwarded: Sequence[str], x_forwarded_for: Sequence[str]) -> list[str]:
+    if forwarded:
+        return [quoted or plain for quoted, plain in _FOR.findall(", ".join(forwarded))]
+    return [hop.strip() for hop in ",".join(x_forwarded_for).split(",")] if x_forwarded_for else []
+
+
+def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        # A UNIX socket has no address: whoever may open it is local.
+        return address == "unix"
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return any((mapped or parsed) in network for network in trusted)
+
+
+def _without_port(hop: str) -> str | None:
+    """The bare address of ``1.2.3.4:5``, ``[::1]:5`` or ``::1``; None where it is no address."""
+    bare = hop
+    if hop.startswith("["):
+        bare = hop[1:].partition("]")[0]
+    elif hop.count(":") == 1:
+        bare = hop.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        return None

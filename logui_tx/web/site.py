@@ -1,0 +1,82 @@
+"""What answers at which path: one port for HTTP and WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request, Site
+from twisted.web.static import File
+
+STATIC = Path(__file__).with_name("static")
+IDLE_TIMEOUT = 60
+"""Seconds after which an HTTP connection that asks nothing is closed."""
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'self'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Folder(Resource):
+    """A path that has children only; ``/x`` and ``/x/`` are the same to it."""
+
+    def __init__(self, children: Mapping[str, IResource]) -> None:
+        Resource.__init__(self)
+        for name, child in children.items():
+            self.putChild(name.encode(), child)
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        return self if path == b"" and request.postpath == [] else notFound()
+
+    def render(self, request: Request) -> Any:
+        return notFound().render(request)
+
+
+class Root(Folder):
+    """The site's top: security headers on everything below it."""
+
+    def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
+        for name, value in _HEADERS.items():
+            request.setHeader(name, value)
+        request.responseHeaders.removeHeader("server")
+        child: IResource = Resource.getChildWithDefault(self, path, request)
+        return child
+
+
+class Page(Resource):
+    """Text that was made before, at ``/x`` and ``/x/``."""
+
+    def __init__(self, body: str, content_type: str = "text/html; charset=utf-8") -> None:
+        Resource.__init__(self)
+        self._body = body.encode()
+        self._type = content_type
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        return self if path == b"" and request.postpath == [] else notFound()
+
+    def render_GET(self, request: Request) -> bytes:
+        request.setHeader("Content-Type", self._type)
+        request.setHeader("Cache-Control", "no-cache")
+        return self._body
+
+
+def static_files() -> File:
+    """The files that pages need, without a listing of them."""
+    files = File(str(STATIC))
+    files.directoryListing = notFound  # type: ignore[method-assign]
+    return files
+
+
+def make_site(root: Resource, reactor: Any) -> Site:
+    """The factory to listen with."""
+    site = Site(root, reactor=reactor, timeout=IDLE_TIMEOUT)
+    site.displayTracebacks = False
+    site.noisy = False
+    # A request of a page may hold events: it is nobody's business in a log file.
+    site.log = lambda request: None  # type: ignore[method-assign]  # noqa: ARG005
+    return site

@@ -1,0 +1,223 @@
+"""WebSocket over Autobahn: a connection for each conversation, and nothing of what is said.
+
+Together with :mod:`logui_tx.web.client` the only module that knows Autobahn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from autobahn.twisted.resource import WebSocketResource
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from twisted.web.http import Request
+from zope.interface import implementer
+
+from logui_tx.conversation import Conversation
+from logui_tx.interfaces import IPeer
+from logui_tx.model import Close, Connection, EndReason, Limits
+from logui_tx.options import Network
+from logui_tx.web.address import client_address
+from logui_tx.web.gate import Gate
+
+log = Logger()
+
+Converse = Callable[[IPeer, Connection], Conversation]
+"""Begins the conversation of a connection that was upgraded."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds for the client's half of the closing handshake; a large message may be on its way before it."""
+
+_COMPRESS_FROM = 1024
+
+
+@implementer(IPushProducer)
+class _WriteFlow:
+    """A client that does not read its answers is not read from: else they would pile up here."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+
+    def pauseProducing(self) -> None:
+        self._socket.hold("unread answers")
+
+    def resumeProducing(self) -> None:
+        self._socket.let_go("unread answers")
+
+    def stopProducing(self) -> None:
+        pass
+
+
+@implementer(IPeer)
+class Socket(WebSocketServerProtocol):  # type: ignore[misc]
+    """One connection."""
+
+    # Autobahn reads the factory's option too late, and acknowledgements would wait for Nagle's algorithm.
+    tcpNoDelay = True
+
+    factory: EndpointFactory
+    connection: Connection
+    conversation: Conversation | None = None
+
+    # --- IPeer
+
+    def send(self, message: bytes) -> None:
+        """See :meth:`IPeer.send`."""
+        if self.state == self.STATE_OPEN:
+            self.sendMessage(message, doNotCompress=len(message) < _COMPRESS_FROM)
+
+    def close(self, how: Close) -> None:
+        """See :meth:`IPeer.close`."""
+        if how.code is None:
+            self.dropConnection(abort=False)
+        else:
+            # sendClose refuses codes that only a server may send.
+            self.sendCloseFrame(code=how.code, reasonUtf8=how.reason.encode()[:123] or None)
+
+    def pause(self) -> None:
+        """See :meth:`IPeer.pause`."""
+        self.hold("unacknowledged")
+
+    def resume(self) -> None:
+        """See :meth:`IPeer.resume`."""
+        self.let_go("unacknowledged")
+
+    def hold(self, why: str) -> None:
+        """Do not read while there is a reason not to."""
+        self._held.add(why)
+        if self.state != self.STATE_CLOSED:
+            self.transport.pauseProducing()
+
+    def let_go(self, why: str) -> None:
+        """One reason less."""
+        self._held.discard(why)
+        if not self._held and self.state != self.STATE_CLOSED:
+            self.transport.resumeProducing()
+
+    # --- Autobahn
+
+    def onOpen(self) -> None:
+        self._held: set[str] = set()
+        # The HTTP channel regulated this transport until now.
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(_WriteFlow(self), True)
+        self.conversation = self.factory.converse(self, self.connection)
+        self.factory.sockets.add(self)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        try:
+            self.conversation.received(payload, isBinary)  # type: ignore[union-attr]
+        except Exception:  # noqa: BLE001 - Autobahn would let it escape and leave the connection half alive
+            log.failure("a message could not be handled")
+            self.close(Close(1011, "server error"))
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: ARG002
+        self.factory.gate.leave(self.connection.address)
+        self.factory.sockets.discard(self)
+        if self.conversation is not None:
+            self.conversation.lost(self._end_reason(wasClean))
+            self.conversation = None
+
+    def _end_reason(self, clean: bool) -> EndReason:
+        if self.failedByMe:
+            return EndReason.BAD_REQUESTS
+        return EndReason.CLOSED if clean else EndReason.LOST
+
+    def onAutoPingTimeout(self) -> None:
+        # While reading waits for the journal the answer may lie unread: that is our delay, not the client's.
+        if "unacknowledged" in self._held:
+            self.autoPingTimeoutCall = self.factory._batched_timer.call_later(
+                self.autoPingTimeout, self.onAutoPingTimeout
+            )
+        else:
+            super().onAutoPingTimeout()
+
+    def unregisterProducer(self) -> None:
+        if self.transport is not None:
+            super().unregisterProducer()
+
+
+class EndpointFactory(WebSocketServerFactory):  # type: ignore[misc]
+    """Makes the connections of one dialect's endpoint."""
+
+    protocol = Socket
+
+    def __init__(self, reactor: Any, converse: Converse, gate: Gate, sockets: set[Socket], limits: Limits):
+        super().__init__(reactor=reactor, server="")
+        self.converse = converse
+        self.gate = gate
+        self.sockets = sockets
+        self.upgrading: Connection | None = None
+        self.setProtocolOptions(
+            allowNullOrigin=True,
+            autoPingInterval=limits.ping_interval,
+            autoPingTimeout=limits.ping_timeout,
+            closeHandshakeTimeout=CLOSE_TIMEOUT,
+            failByDrop=False,
+            maxMessagePayloadSize=limits.max_message_size,
+            openHandshakeTimeout=limits.handshake_timeout,
+            perMessageCompressionAccept=_accept_deflate,
+        )
+
+    def buildProtocol(self, addr: Any) -> Socket:
+        socket: Socket = super().buildProtocol(addr)
+        assert self.upgrading is not None
+        socket.connection, self.upgrading = self.upgrading, None
+        self.gate.enter(socket.connection.address)
+        return socket
+
+
+class Endpoint(WebSocketResource):  # type: ignore[misc]
+    """The resource at a dialect's path. Refusals before the upgrade are plain HTTP."""
+
+    def __init__(self, factory: EndpointFactory, trusted: Sequence[Network], closing: Callable[[], bool]):
+        super().__init__(factory)
+        self._trusted = trusted
+        self._closing = closing
+
+    def render(self, request: Request) -> Any:
+        if (request.getHeader(b"upgrade") or b"").lower() != b"websocket":
+            request.setHeader(b"upgrade", b"websocket")
+            return _answer(request, 426, "This address speaks WebSocket.")
+        if self._closing():
+            return _answer(request, 503, "The server is shutting down.")
+        connection = _connection(request, self._trusted)
+        refusal = self._factory.gate.why_not(connection.address)
+        if refusal is not None:
+            return _answer(request, *refusal)
+        self._factory.upgrading = connection
+        return super().render(request)
+
+
+def _answer(request: Request, status: int, text: str) -> bytes:
+    request.setResponseCode(status)
+    request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+    request.setHeader(b"connection", b"close")
+    return text.encode() + b"\n"
+
+
+def _connection(request: Request, trusted: Sequence[Network]) -> Connection:
+    headers = request.requestHeaders
+    peer = getattr(request.getClientAddress(), "host", None) or "unix"
+    address = client_address(
+        peer,
+        headers.getRawHeaders("forwarded", []),
+        headers.getRawHeaders("x-forwarded-for", []),
+        trusted,
+    )
+
+    def header(name: str) -> str | None:
+        value = request.getHeader(name)
+        return value or None
+
+    return Connection(address, header("origin"), header("user-agent"), header("referer"))
+
+
+def _accept_deflate(offers: Sequence[Any]) -> Any:
+    for offer in offers:
+        if isinstance(offer, PerMessageDeflateOffer):
+            return PerMessageDeflateOfferAccept(offer)
+    return None
