@@ -72,7 +72,7 @@ class LoguiService(Service):
     def __init__(self, reactor: Any, settings: Settings) -> None:
         self._reactor = reactor
         self._settings = settings
-        self._ports: list[IListeningPort] = []
+        self.ports: list[IListeningPort] = []
         self._sockets: set[Socket] = set()
         self._stopping = False
         self._enough: Deferred[None] | None = None
@@ -88,14 +88,14 @@ class LoguiService(Service):
         """Take the ports; raises :class:`CannotListen`."""
         Service.privilegedStartService(self)
         for description in self._settings.listen:
-            self._ports.append(self._listen(description))
+            self.ports.append(self._listen(description))
 
     def startService(self) -> None:
         """Open the parts; raises :class:`CannotStart`."""
         try:
             self._parts = self._open()
         except BaseException:
-            for port in self._ports:
+            for port in self.ports:
                 port.stopListening()
             raise
         Service.startService(self)
@@ -106,7 +106,7 @@ class LoguiService(Service):
 
     def addresses(self) -> list[str]:
         """Where it listens, as URLs where that is possible."""
-        return [_url(port) for port in self._ports]
+        return [_url(port) for port in self.ports]
 
     def _listen(self, description: str) -> IListeningPort:
         try:
@@ -227,7 +227,7 @@ class LoguiService(Service):
 
     async def _stop(self) -> None:
         parts = self._parts
-        await DeferredList([_done(port.stopListening()) for port in self._ports], consumeErrors=True)
+        await DeferredList([_done(port.stopListening()) for port in self.ports], consumeErrors=True)
         self._tell(Conversation.announce)
         await self._wait_for_clients(self._settings.limits.drain_timeout)
         self._tell(Conversation.drain)

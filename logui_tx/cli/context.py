@@ -1,0 +1,77 @@
+"""What the commands share: the data folder and what is kept in it, opened when first asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from logui_tx.errors import DataFolderUnusable
+
+# Imported where they are used: a help page needs neither SQLAlchemy nor the rest.
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from logui_tx.registry.registry import Registry
+    from logui_tx.registry.tokens import SigningKeys, TokenSigner
+
+
+class Context:
+    """Where the commands work: ``--data-dir`` and ``--database``, as options or from the configuration.
+
+    Every attribute raises :class:`CannotStart` when it cannot be opened.
+    """
+
+    def __init__(self, data_dir: Path, database: str | None) -> None:
+        self._data_dir = data_dir
+        self._database = database
+
+    @cached_property
+    def data_dir(self) -> Path:
+        """The data folder, made with mode 0700 if it was absent."""
+        try:
+            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataFolderUnusable(
+                f"the data folder {self._data_dir} cannot be used: {error.strerror}"
+            ) from error
+        return self._data_dir
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The applications and flights, their tables up to date."""
+        from logui_tx.registry.database import migrate
+        from logui_tx.registry.registry import Registry
+
+        migrate(self._engine)
+        return Registry(self._engine, self.signer)
+
+    @cached_property
+    def keys(self) -> SigningKeys:
+        """The keys that sign tokens; made on first use."""
+        from logui_tx.registry.tokens import SigningKeys
+
+        return SigningKeys(self.data_dir)
+
+    @cached_property
+    def signer(self) -> TokenSigner:
+        """Issues and reads tokens."""
+        from logui_tx.registry.tokens import TokenSigner
+
+        return TokenSigner(self.keys)
+
+    def close(self) -> None:
+        """Lets go of the database, if it was opened."""
+        if "_engine" in self.__dict__:
+            self._engine.dispose()
+
+    @cached_property
+    def _engine(self) -> Engine:
+        from logui_tx.registry.database import open_engine
+
+        return open_engine(self._database, self.data_dir)
+
+
+pass_context = click.make_pass_decorator(Context)

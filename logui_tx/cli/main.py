@@ -1,0 +1,105 @@
+"""The command ``logui``: its options, its subcommands, and how it fails."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import click
+
+from logui_tx.cli.context import Context
+from logui_tx.cli.output import printable
+from logui_tx.errors import BadOption, LoguiError
+
+# Where each subcommand is found; a module is imported only when it is needed.
+COMMANDS = {
+    "application": "logui_tx.cli.application:application",
+    "flight": "logui_tx.cli.flight:flight",
+    "key": "logui_tx.cli.key:key",
+}
+
+DEFAULT_DATA_DIR = "./logui-data"
+_CONFIG_KEYS = ("data-dir", "database")
+
+
+class Fault(click.ClickException):
+    """A LoguiError on its way to stderr: one line, exit status 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"logui: {printable(self.message)}", file=file, err=file is None)
+
+
+class Commands(click.Group):
+    """Finds subcommands by :data:`COMMANDS`, and turns every LoguiError into a :class:`Fault`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        return cast(click.Command, getattr(import_module(module), attribute))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LoguiError as error:
+            raise Fault(str(error)) from error
+
+
+def load_config(path: Path) -> dict[str, str]:
+    """The keys of a configuration file that these commands use: ``data-dir`` and ``database``.
+
+    Other keys are the server's business. Raises :class:`BadOption` for a file that cannot be read as TOML,
+    or a key whose value is not a text.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadOption(f"the configuration {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BadOption(f"the configuration {path} is not TOML: {error}") from error
+    config = {key: content[key] for key in _CONFIG_KEYS if key in content}
+    for key, value in config.items():
+        if not isinstance(value, str):
+            raise BadOption(f"{key} in {path} must be a text in quotes")
+    return config
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--data-dir",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help=f"The server's data folder, made if absent.  [default: {DEFAULT_DATA_DIR}]",
+)
+@click.option("--database", metavar="URI", help="The registry's database.  [default: in the data folder]")
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The server's configuration (TOML); the options here win over it.",
+)
+@click.version_option(package_name="logui-tx", prog_name="logui")
+@click.pass_context
+def main(ctx: click.Context, data_dir: Path | None, database: str | None, config: Path | None) -> None:
+    """Manage a LogUI server: who may log, and what was logged.
+
+    These options stand before the command: logui --data-dir FOLDER flight list
+    """
+    _forgive_encoding(sys.stdout)
+    settings = load_config(config) if config else {}
+    folder = data_dir or Path(settings.get("data-dir", DEFAULT_DATA_DIR))
+    ctx.obj = Context(folder, database if database is not None else settings.get("database"))
+    ctx.call_on_close(ctx.obj.close)
+
+
+def _forgive_encoding(stream: TextIO) -> None:
+    """A name that the terminal's encoding lacks is shown escaped rather than failing the command."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")

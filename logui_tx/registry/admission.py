@@ -1,0 +1,76 @@
+"""Whether a client that says hello may log (PROTOCOL, sections 1 *Handshake* and *Origin*)."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+
+from logui_tx.errors import HandshakeRefused, InvalidToken, Refusal, UnknownFlight
+from logui_tx.interfaces import IRegistry
+from logui_tx.model import Flight, Hello
+from logui_tx.registry.domains import agrees, allows
+from logui_tx.registry.tokens import TokenClaims, TokenSigner
+
+_MAX_SHOWN = 100
+
+
+class Admission:
+    """Believes a handshake, or says precisely why not."""
+
+    def __init__(self, registry: IRegistry, signer: TokenSigner) -> None:
+        self._registry = registry
+        self._signer = signer
+
+    def admit(self, hello: Hello, origin: str | None, client_version: str | None) -> Deferred[Flight]:
+        """Fires with the flight that the client may log to.
+
+        ``origin`` is the browser's ``Origin`` header; ``client_version`` what the token must bear, None for
+        any. Fails with :class:`HandshakeRefused`, whose cause is the first that holds of TOKEN, VERSION,
+        TOKEN (no such flight), DOMAIN, INACTIVE; or with what the registry failed with.
+        """
+        return Deferred.fromCoroutine(self._admit(hello, origin, client_version))
+
+    async def _admit(self, hello: Hello, origin: str | None, client_version: str | None) -> Flight:
+        try:
+            claims = self._signer.read(hello.token)
+        except InvalidToken as error:
+            raise HandshakeRefused(Refusal.TOKEN, _sentence(str(error))) from None
+        if client_version is not None and claims.client_version != client_version:
+            raise HandshakeRefused(
+                Refusal.VERSION,
+                f"The token is for client version {_shown(claims.client_version)}, "
+                f"this endpoint is for {_shown(client_version)}.",
+            )
+        flight = await self._find(claims)
+        if not allows(flight.domains, origin, hello.domain):
+            raise HandshakeRefused(Refusal.DOMAIN, _why_not(origin, hello.domain))
+        if not flight.active:
+            raise HandshakeRefused(Refusal.INACTIVE, "The flight is not active.")
+        return flight
+
+    async def _find(self, claims: TokenClaims) -> Flight:
+        try:
+            flight: Flight = await self._registry.find_flight(claims.flight_id)
+        except UnknownFlight:
+            raise HandshakeRefused(Refusal.TOKEN, "The token's application or flight is unknown.") from None
+        if flight.application_id != claims.app_id:
+            raise HandshakeRefused(Refusal.TOKEN, "The token's flight is not its application's.")
+        return flight
+
+
+def _why_not(origin: str | None, declared: str | None) -> str:
+    if declared and not agrees(origin, declared):
+        return f"The domain {_shown(declared)} does not agree with the page's origin {_shown(origin or '')}."
+    if origin is not None:
+        return f"The origin {_shown(origin)} is not one of the flight's domains."
+    if declared:
+        return f"The domain {_shown(declared)} is not one of the flight's."
+    return "Neither an origin nor a domain was told, and the flight does not accept any."
+
+
+def _shown(text: str) -> str:
+    """A client's own word, harmless to whoever reads it: quoted, escaped and not too long."""
+    return ascii(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "...")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,153 @@
+"""The registry as the running server asks it: off the reactor's thread, with a short memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from logui_tx.errors import UnknownFlight
+from logui_tx.interfaces import IRegistry
+from logui_tx.model import Flight
+from logui_tx.registry.registry import Registry
+
+T = TypeVar("T")
+
+# A flight that was disabled may go on being admitted for this long, in seconds (IRegistry.find_flight).
+_MAX_AGE = 0.5
+_MAX_KNOWN = 1024
+
+
+@frozen
+class _Answer:
+    """What the database said of a flight (None: it is unknown), and when it was asked."""
+
+    flight: Flight | None
+    asked: float
+
+
+@implementer(IRegistry)
+class LiveRegistry:
+    """Asks the synchronous registry in threads of its own; concurrent questions about one flight become one.
+
+    ``reactor`` provides IReactorTime and IReactorFromThreads; ``pool`` is this object's to start and stop.
+    No Deferred fires after :meth:`stop`.
+    """
+
+    def __init__(self, reactor: Any, registry: Registry, pool: ThreadPool | None = None) -> None:
+        self._reactor = reactor
+        self._registry = registry
+        self._pool = pool or ThreadPool(minthreads=1, maxthreads=2, name="registry")
+        self._known: dict[str, _Answer] = {}
+        self._waiting: dict[str, list[Deferred[Flight]]] = {}
+        self._questions = 0
+        self._started = False
+        self._ended = False
+        self._stopped = False
+        self._stop_waiters: list[Deferred[None]] = []
+
+    def start(self) -> None:
+        """Starts the threads; questions asked before get their answers from here on."""
+        self._started = True
+        self._pool.start()
+
+    def stop(self) -> Deferred[None]:
+        """Ends the threads; fires with None when they ended. Idempotent.
+
+        Who still waits for an answer gets none.
+        """
+        waiter: Deferred[None] = Deferred()
+        self._stop_waiters.append(waiter)
+        if not self._stopped:
+            self._stopped = True
+            self._waiting.clear()
+            self._known.clear()
+        # Joining a thread that waits for the database would hold up the reactor: only idle ones are joined.
+        if not self._questions or not self._started:
+            self._end()
+        return waiter
+
+    def find_flight(self, flight_id: str) -> Deferred[Flight]:
+        """See :meth:`IRegistry.find_flight`. Fails with :class:`RegistryError` while the database is away."""
+        answer = self._known.get(flight_id)
+        if answer is not None and self._reactor.seconds() - answer.asked < _MAX_AGE:
+            return succeed(answer.flight) if answer.flight else fail(_unknown())
+        waiter: Deferred[Flight] = Deferred()
+        if flight_id in self._waiting:
+            self._waiting[flight_id].append(waiter)
+        elif not self._stopped:
+            self._waiting[flight_id] = [waiter]
+            asked = self._reactor.seconds()
+            self._ask(self._look_up, flight_id).addCallbacks(
+                self._found, self._failed, callbackArgs=(flight_id, asked), errbackArgs=(flight_id,)
+            )
+        return waiter
+
+    def check(self) -> Deferred[None]:
+        """See :meth:`IRegistry.check`."""
+        waiter: Deferred[None] = Deferred()
+
+        def pass_on(result: Any) -> None:
+            if not self._stopped:
+                waiter.callback(result)
+
+        if not self._stopped:
+            self._ask(self._registry.check).addBoth(pass_on)
+        return waiter
+
+    def _ask(self, function: Callable[..., T], *args: object) -> Deferred[T]:
+        """Runs it in the pool. The Deferred may fire after :meth:`stop`: it is not for callers."""
+        self._questions += 1
+        answer: Deferred[T] = deferToThreadPool(self._reactor, self._pool, function, *args)
+        return answer.addBoth(self._answered)
+
+    def _answered(self, result: T) -> T:
+        self._questions -= 1
+        if self._stopped and not self._questions:
+            self._end()
+        return result
+
+    def _look_up(self, flight_id: str) -> Flight | None:
+        """In a thread. That a flight is unknown is an answer here, not a failure."""
+        try:
+            return self._registry.get_flight(flight_id)
+        except UnknownFlight:
+            return None
+
+    def _found(self, flight: Flight | None, flight_id: str, asked: float) -> None:
+        if self._stopped:
+            return
+        self._known.pop(flight_id, None)  # so that it goes to the end of the line
+        self._known[flight_id] = _Answer(flight, asked)
+        if len(self._known) > _MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        for waiter in self._waiting.pop(flight_id, []):
+            if self._stopped:  # by the waiter before
+                return
+            if flight is None:
+                waiter.errback(_unknown())
+            else:
+                waiter.callback(flight)
+
+    def _failed(self, failure: Failure, flight_id: str) -> None:
+        for waiter in self._waiting.pop(flight_id, []):
+            if not self._stopped:
+                waiter.errback(failure)
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._pool.stop()
+        waiters, self._stop_waiters = self._stop_waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
+
+
+def _unknown() -> UnknownFlight:
+    return UnknownFlight("there is no such flight")

@@ -1,0 +1,226 @@
+"""The signed tokens by which clients name their flight, and the keys that sign them.
+
+A token's content is ``{"appID", "flightID", "clientVersion"}``, signed with HMAC-SHA256; it is not secret
+to the page that bears it, but it never goes into a log or an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from attrs import frozen
+from itsdangerous import BadData, URLSafeSerializer, base64_decode, base64_encode
+
+from logui_tx.errors import DataFolderUnusable, InvalidToken
+from logui_tx.model import Flight
+
+FILE_NAME = "secret.key"
+
+_KEY_BYTES = 32
+_RECHECK = 0.5  # seconds
+_MAX_TOKEN = 4096
+_SALT = b"logui-tx.flight-token"
+
+log = logging.getLogger(__name__)
+
+
+@frozen
+class TokenClaims:
+    """What a verified token says."""
+
+    app_id: str
+    flight_id: str
+    client_version: str
+
+
+class SigningKeys:
+    """The file ``secret.key`` in the data folder: one key a line, the first signs, all verify.
+
+    It is made on first use (mode 0600), and read again when another process rotated it.
+    ``seconds`` is a monotonic clock. Safe to use from several threads.
+    """
+
+    def __init__(self, data_dir: Path, seconds: Callable[[], float] = time.monotonic) -> None:
+        self.path = data_dir / FILE_NAME
+        self._seconds = seconds
+        self._keys: tuple[str, ...] = ()
+        self._seen: tuple[int, int, int] | None = None
+        self._checked = 0.0
+
+    def keys(self) -> tuple[str, ...]:
+        """The keys, the signing one first; at most half a second behind the file.
+
+        Raises :class:`DataFolderUnusable` when there is no key to be had. Once there were keys, a file that
+        has become unreadable is logged and the last ones stay in force.
+        """
+        now = self._seconds()
+        if self._keys and now - self._checked < _RECHECK:
+            return self._keys
+        # A stat of a local file, twice a second at most, is not worth a thread.
+        self._checked = now
+        if not self._keys:
+            self._load_first()
+        else:
+            self._refresh()
+        return self._keys
+
+    def rotate(self) -> None:
+        """Puts a new key before the others. Tokens signed with the older ones stay valid.
+
+        Raises :class:`DataFolderUnusable` when the file cannot be read or replaced.
+        """
+        import fcntl  # not on Windows, where everything else of this module works
+
+        self.keys()
+        try:
+            while True:
+                with self.path.open("rb") as file:
+                    # Two rotations at once must not lose a key: the second waits, finds the file replaced
+                    # under its lock and starts anew.
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    stat = os.fstat(file.fileno())
+                    if stat.st_ino != self.path.stat().st_ino:
+                        continue
+                    keys = (_new_key(), *_parse(file.read()))
+                    self._write(keys, instead_of=stat)
+                    break
+        except OSError as error:
+            raise self._unusable(error.strerror) from error
+        self._keys, self._seen = keys, None
+
+    def _load_first(self) -> None:
+        try:
+            if not self.path.exists():
+                self._write((_new_key(),))
+            self._read()
+        except OSError as error:
+            raise self._unusable(error.strerror) from error
+        if self.path.stat().st_mode & 0o077:
+            log.warning("%s can be read by other users of this machine: chmod 600 is advised", self.path)
+
+    def _refresh(self) -> None:
+        try:
+            if _fingerprint(self.path.stat()) != self._seen:
+                self._read()
+        except (OSError, DataFolderUnusable) as error:
+            if self._seen is not None:
+                reason = error.strerror if isinstance(error, OSError) else "there is no key in it"
+                log.warning("%s cannot be read (%s): going on with the keys known so far", self.path, reason)
+            self._seen = None
+
+    def _read(self) -> None:
+        with self.path.open("rb") as file:
+            seen = _fingerprint(os.fstat(file.fileno()))
+            keys = _parse(file.read())
+        if not keys:
+            raise self._unusable("there is no key in it")
+        self._keys, self._seen = keys, seen
+
+    def _write(self, keys: tuple[str, ...], instead_of: os.stat_result | None = None) -> None:
+        """All or nothing, on disk when it returns.
+
+        Replaces the file that ``instead_of`` describes; without it, a file that exists is left alone.
+        """
+        # NamedTemporaryFile makes files of mode 0600.
+        with NamedTemporaryFile("w", dir=self.path.parent, prefix=FILE_NAME + ".", encoding="ascii") as file:
+            file.writelines(key + "\n" for key in keys)
+            if instead_of is not None:
+                _own_like(file.fileno(), instead_of)
+            file.flush()
+            os.fsync(file.fileno())
+            if instead_of is not None:
+                # A second name is what moves over the file; the temporary one is removed on leaving.
+                spare = f"{file.name}.new"
+                os.link(file.name, spare)
+                os.replace(spare, self.path)
+            else:
+                # link() fails where another process was quicker; its key is as good as ours.
+                with suppress(FileExistsError):
+                    os.link(file.name, self.path)
+        _sync_folder(self.path.parent)
+
+    def _unusable(self, reason: str | None) -> DataFolderUnusable:
+        return DataFolderUnusable(f"the signing keys {self.path} cannot be used: {reason or 'unknown error'}")
+
+
+class TokenSigner:
+    """Issues tokens and believes only those that one of the keys has signed."""
+
+    def __init__(self, keys: SigningKeys) -> None:
+        self._keys = keys
+        self._current: tuple[tuple[str, ...], URLSafeSerializer] | None = None
+
+    def issue(self, flight: Flight) -> str:
+        """The flight's token, signed with the newest key."""
+        claims = {
+            "appID": flight.application_id,
+            "flightID": flight.id,
+            "clientVersion": flight.client_version,
+        }
+        return str(self._serializer().dumps(claims))
+
+    def read(self, token: str) -> TokenClaims:
+        """What the token claims. Raises :class:`InvalidToken`, whose text says nothing of the token's."""
+        if not token.isascii() or len(token) > _MAX_TOKEN:
+            raise InvalidToken("the token was not signed by this server")
+        try:
+            content: Any = self._serializer().loads(token)
+            # The last bits of a base64 text are free: of the texts with this signature, one is the token.
+            signature = token.rpartition(".")[2]
+            if base64_encode(base64_decode(signature)).decode() != signature:
+                raise BadData("not canonical")
+        except BadData:
+            # from None: the original error carries the token's content.
+            raise InvalidToken("the token was not signed by this server") from None
+        match content:
+            case {"appID": str(app_id), "flightID": str(flight_id), "clientVersion": str(version)}:
+                return TokenClaims(app_id, flight_id, version)
+        raise InvalidToken("the token is not a flight's")
+
+    def _serializer(self) -> URLSafeSerializer:
+        keys = self._keys.keys()
+        if self._current is None or self._current[0] != keys:
+            serializer = URLSafeSerializer(
+                list(reversed(keys)),  # itsdangerous signs with the last and verifies with all
+                salt=_SALT,
+                signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+            )
+            self._current = (keys, serializer)
+        return self._current[1]
+
+
+def _new_key() -> str:
+    return secrets.token_urlsafe(_KEY_BYTES)
+
+
+def _parse(content: bytes) -> tuple[str, ...]:
+    lines = (line.strip() for line in content.decode("ascii", "replace").splitlines())
+    return tuple(line for line in lines if line)
+
+
+def _fingerprint(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _own_like(descriptor: int, stat: os.stat_result) -> None:
+    """Owner and mode of the file before: root may rotate the keys of a server that runs as another user."""
+    if os.geteuid() == 0:
+        os.fchown(descriptor, stat.st_uid, stat.st_gid)
+    os.fchmod(descriptor, stat.st_mode & 0o777)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
