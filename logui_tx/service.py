@@ -33,9 +33,9 @@ from logui_tx.registry.registry import Registry
 from logui_tx.registry.tokens import SigningKeys, TokenSigner
 from logui_tx.sessions import LiveSessions, Opened
 from logui_tx.stores import open_store
-from logui_tx.web.demo import demo_page
 from logui_tx.web.gate import RESERVED_DESCRIPTORS, Gate, descriptors
 from logui_tx.web.health import Health, HealthPage, State
+from logui_tx.web.pages import demo_page, index_page
 from logui_tx.web.site import Folder, Page, Root, make_site, static_files
 from logui_tx.web.websocket import Endpoint, EndpointFactory, Socket
 
@@ -100,6 +100,9 @@ class LoguiService(Service):
             raise
         Service.startService(self)
         self._lay_out()
+        self._reactor.callWhenRunning(self._say_where)
+
+    def _say_where(self) -> None:
         for address in self.addresses():
             log.info("listening on {address}", address=address)
         log.info("data folder {folder}", folder=str(self._settings.data_dir))
@@ -120,7 +123,8 @@ class LoguiService(Service):
         if isinstance(outcome[0], Failure):
             failed = outcome[0].value
             why = failed.socketError if isinstance(failed, CannotListenError) else failed
-            raise CannotListen(f"cannot listen on {description}: {getattr(why, 'strerror', None) or why}")
+            # The reason first: a daemon's parent shows no more than the beginning.
+            raise CannotListen(f"{getattr(why, 'strerror', None) or why}: cannot listen on {description}")
         port: IListeningPort = outcome[0]
         return port
 
@@ -160,6 +164,7 @@ class LoguiService(Service):
             "store": self._store_health,
             "listeners": self._listeners_health,
         }
+        self._root.putChild(b"", Page(index_page(self._settings.demo)))
         self._root.putChild(b"healthz", HealthPage(self._reactor, checks))
         self._root.putChild(b"readyz", HealthPage(self._reactor, checks))
         self._root.putChild(b"static", static_files())

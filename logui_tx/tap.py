@@ -9,12 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from twisted.logger import Logger
 from twisted.python import usage
 
 from logui_tx import __version__
 from logui_tx.errors import CannotStart
 from logui_tx.options import OPTIONS, Option, Settings, settings
 from logui_tx.service import LoguiService
+
+log = Logger()
 
 
 class Options(usage.Options):
@@ -40,6 +43,10 @@ class Options(usage.Options):
         """Display the version and exit."""
         print(f"logui-tx {__version__}")  # noqa: T201
         sys.exit(0)
+
+    def parseArgs(self, *arguments: str) -> None:
+        if arguments:
+            raise usage.UsageError(f"{arguments[0]!r} is not an option; see --help")
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """As usual, but an error is one line, and its status is not zero."""
@@ -77,7 +84,8 @@ def makeService(options: Options) -> LoguiService:
     """Called by twistd. Opens nothing yet: twistd may still fork and change its user."""
     from twisted.internet import reactor
 
-    _one_line_for(CannotStart)
+    twistd: Any = options.parent
+    _one_line_for(CannotStart, daemon=not twistd["nodaemon"])
     service = LoguiService(reactor, options.settings)
 
     def take_signals() -> None:
@@ -88,17 +96,23 @@ def makeService(options: Options) -> LoguiService:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
 
+    # At once, for whoever stops it while it starts; and again, because running the reactor replaces them.
+    take_signals()
     reactor.callWhenRunning(take_signals)
     return service
 
 
-def _one_line_for(kind: type[Exception]) -> None:
+def _one_line_for(kind: type[Exception], daemon: bool) -> None:
     """A reason not to start is for the operator to read, not a traceback to decipher."""
     before = sys.excepthook
 
     def hook(what: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(what, kind):
-            print(f"twistd logui: {error}", file=sys.stderr)  # noqa: T201
+            if daemon:
+                log.critical("{error}", error=error)
+            else:
+                # sys.stderr leads into the log by now.
+                print(f"twistd logui: {error}", file=sys.__stderr__)
         else:
             before(what, error, trace)
 
