@@ -18,6 +18,7 @@ TEST = [
     "pytest-xdist",
     "ruff",
     "towncrier",
+    "websockets",
     "build",
 ]
 

@@ -105,6 +105,8 @@ class LoguiService(Service):
     def _say_where(self) -> None:
         for address in self.addresses():
             log.info("listening on {address}", address=address)
+            if self._settings.demo and address.startswith("http"):
+                log.info("demo page {address}demo/", address=address)
         log.info("data folder {folder}", folder=str(self._settings.data_dir))
 
     def addresses(self) -> list[str]:

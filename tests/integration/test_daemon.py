@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -8,12 +9,14 @@ import urllib.request
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
+from websockets.sync.client import connect
 
 from logui_tx.journal.schema import FILE, open_journal
 from logui_tx.registry.database import migrate, open_engine
-from tests.integration.process import BIN, ServerProcess, logui
+from tests.integration.process import BIN, ServerProcess, logui, logui_json
 
 TWISTD = str(BIN / "twistd")
 
@@ -179,8 +182,42 @@ class CannotStartTests(Folder):
             self.assertEqual(again.execute("SELECT count(*) FROM segment").fetchone(), (1,))
 
 
-class FlightSwitchTests(Folder):
-    def test_the_command_line_creates_the_folder_before_the_server_does(self) -> None:
+class CommandLineTests(Folder):
+    """What the command line changes, a running server obeys."""
+
+    def test_the_command_line_may_make_the_folder_before_the_server_does(self) -> None:
         created = logui(self.folder / "new", "application", "create", "Study")
         self.assertEqual(created.returncode, 0)
         self.assertEqual((self.folder / "new").stat().st_mode & 0o777, 0o700)
+        server = ServerProcess(self.folder / "new")
+        self.addCleanup(server.kill)
+        self.assertEqual(server.stop(), 0)
+
+    def test_a_flight_is_created_disabled_and_enabled_under_a_running_server(self) -> None:
+        server = ServerProcess(self.folder / "data")
+        self.addCleanup(server.kill)
+        data = server.data_dir
+        logui(data, "application", "create", "Study")
+        made = logui_json(data, "flight", "create", "--application", "Study", "--name", "A", "--domain", "*")
+
+        def answer() -> dict[str, Any]:
+            hello = {
+                "payloadType": "LogUIHandshake",
+                "clientDateTime": 1,
+                "appIdentifier": made["token"],
+                "appSpecificLogData": {},
+            }
+            with connect(server.url) as client:
+                client.send(json.dumps(hello))
+                return json.loads(client.recv())
+
+        self.assertEqual(answer()["statusCode"], "200")
+        logui(data, "flight", "disable", made["id"])
+        wait_until(lambda: answer()["statusCode"] == "400", "the refusal")
+        self.assertIn("not active", answer()["errorDetails"]["errorString"])
+        logui(data, "flight", "enable", made["id"])
+        wait_until(lambda: answer()["statusCode"] == "200", "the admission")
+        logui(data, "key", "rotate")
+        self.assertEqual(answer()["statusCode"], "200")
+        logui(data, "flight", "delete", made["id"], "--yes")
+        wait_until(lambda: answer()["statusCode"] == "400", "the end of the flight")
