@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from logui_tx.mouse import read_events
+from logui_tx.replay.mouse import read_events
 from tests.integration.process import BIN
 
 FILES = sorted((Path(__file__).parents[1] / "data").glob("*.csv"))

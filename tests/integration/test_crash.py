@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from logui_tx.replay import Replay
+from logui_tx.replay.player import Replay
 from tests.integration.process import ServerProcess, logui_json
 from tests.integration.sessions import by_session, exported, recorded
 

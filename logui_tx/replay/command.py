@@ -18,9 +18,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from logui_tx.errors import LoguiError
-from logui_tx.mouse import MalformedRow, read_events
-from logui_tx.replay import Account, Replay
-from logui_tx.replay_session import Event
+from logui_tx.replay.mouse import MalformedRow, read_events
+from logui_tx.replay.player import Account, Replay
+from logui_tx.replay.session import Event
 
 DEFAULT_URL = "ws://127.0.0.1:8081/logui/endpoint/0.4.0/"
 INCOMPLETE = 1

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from logui_tx.mouse import HEADER, STATES, MalformedRow, read_events, read_rows, to_events
+from logui_tx.replay.mouse import HEADER, STATES, MalformedRow, read_events, read_rows, to_events
 
 DATA = Path(__file__).with_name("data")
 START = 1_700_000_000_000

@@ -12,7 +12,7 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from logui_tx.errors import LoguiError
-from logui_tx.replay_session import Event, Session
+from logui_tx.replay.session import Event, Session
 
 LONGEST_WAIT = 1.0
 """Seconds that an event waits for its batch to fill, where there is a speed."""

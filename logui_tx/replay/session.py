@@ -7,9 +7,10 @@ section 1). So that the account is exact, nothing is taken for acknowledged on a
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 from attrs import define, field
@@ -23,7 +24,6 @@ from logui_tx.web.client import Closed, Socket, UpgradeRefused, connect
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
-    from logui_tx.replay import Replay
 
 Event = Mapping[str, Any]
 
@@ -41,6 +41,26 @@ class Interrupted(LoguiError):
 
 
 _RETRIED = (Closed, UpgradeRefused, ConnectError, DNSLookupError, Interrupted)
+
+
+class Player(Protocol):
+    """What a session asks of the replay that it is part of; see :class:`logui_tx.replay.player.Replay`."""
+
+    reactor: Any
+    url: str
+    token: str
+    origin: str | None
+    domain: str | None
+    app_data: dict[str, Any]
+    window: int
+    timeout: float
+    tries: int
+    reached: bool
+    latencies: array[float]
+
+    def now_ms(self) -> int: ...
+    def count(self, sent: int = 0, acknowledged: int = 0) -> None: ...
+    def pause_before_try(self, failures: int) -> float: ...
 
 
 @define(eq=False)
@@ -69,7 +89,7 @@ class _Answer(msgspec.Struct):
 class Session:
     """One stream and what the server has of it, over all its connections."""
 
-    replay: Replay
+    replay: Player
     cut: Iterator[tuple[float, list[Event]]]
     instance: str
     session_ids: list[str] = field(factory=list)
