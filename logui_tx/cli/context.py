@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from logui_tx.errors import DataFolderUnusable
+from logui_tx import data_folder
+from logui_tx.errors import JournalError, UnknownFlight
 
 # Imported where they are used: a help page needs neither SQLAlchemy nor the rest.
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from logui_tx.journal.reader import JournalReader
     from logui_tx.registry.registry import Registry
     from logui_tx.registry.tokens import SigningKeys, TokenSigner
 
@@ -31,13 +36,7 @@ class Context:
     @cached_property
     def data_dir(self) -> Path:
         """The data folder, made with mode 0700 if it was absent."""
-        try:
-            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataFolderUnusable(
-                f"the data folder {self._data_dir} cannot be used: {error.strerror}"
-            ) from error
-        return self._data_dir
+        return data_folder.make(self._data_dir)
 
     @cached_property
     def registry(self) -> Registry:
@@ -61,6 +60,36 @@ class Context:
         from logui_tx.registry.tokens import TokenSigner
 
         return TokenSigner(self.keys)
+
+    @contextmanager
+    def journal(self) -> Iterator[JournalReader]:
+        """Reads what was logged, also while the server runs. Within it, SQLite's errors are ours."""
+        from logui_tx.journal.reader import JournalReader
+        from logui_tx.journal.schema import open_reader
+
+        connection = open_reader(self.data_dir)
+        try:
+            yield JournalReader(connection)
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal cannot be read: {error}") from error
+        finally:
+            connection.close()
+
+    def flight_id(self, key: str, reader: JournalReader) -> str:
+        """A flight's id by its name or id; also by the id of one that was deleted but has sessions.
+
+        Raises :class:`UnknownFlight`, :class:`AmbiguousName`.
+        """
+        try:
+            return self.registry.find_flight(key).id
+        except UnknownFlight:
+            try:
+                has_sessions = next(reader.sessions(key), None) is not None
+            except UnicodeEncodeError:  # an argument that is no text
+                has_sessions = False
+            if not has_sessions:
+                raise
+            return key
 
     def close(self) -> None:
         """Lets go of the database, if it was opened."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -13,15 +12,18 @@ import click
 from logui_tx.cli.context import Context
 from logui_tx.cli.output import printable
 from logui_tx.errors import BadOption, LoguiError
+from logui_tx.options import DATA_DIR, read_file
 
 # Where each subcommand is found; a module is imported only when it is needed.
 COMMANDS = {
     "application": "logui_tx.cli.application:application",
+    "export": "logui_tx.cli.export:export",
     "flight": "logui_tx.cli.flight:flight",
+    "journal": "logui_tx.cli.journal:journal",
     "key": "logui_tx.cli.key:key",
+    "session": "logui_tx.cli.session:session",
 }
 
-DEFAULT_DATA_DIR = "./logui-data"
 _CONFIG_KEYS = ("data-dir", "database")
 
 
@@ -54,15 +56,10 @@ class Commands(click.Group):
 def load_config(path: Path) -> dict[str, str]:
     """The keys of a configuration file that these commands use: ``data-dir`` and ``database``.
 
-    Other keys are the server's business. Raises :class:`BadOption` for a file that cannot be read as TOML,
-    or a key whose value is not a text.
+    Other keys are the server's business, but must be known to it. Raises :class:`BadOption` for a file that
+    cannot be read as TOML, an unknown key, or one of these two whose value is not a text.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadOption(f"the configuration {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise BadOption(f"the configuration {path} is not TOML: {error}") from error
+    content = read_file(path)
     config = {key: content[key] for key in _CONFIG_KEYS if key in content}
     for key, value in config.items():
         if not isinstance(value, str):
@@ -75,7 +72,7 @@ def load_config(path: Path) -> dict[str, str]:
     "--data-dir",
     metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help=f"The server's data folder, made if absent.  [default: {DEFAULT_DATA_DIR}]",
+    help=f"The server's data folder, made if absent.  [default: {DATA_DIR}]",
 )
 @click.option("--database", metavar="URI", help="The registry's database.  [default: in the data folder]")
 @click.option(
@@ -93,7 +90,7 @@ def main(ctx: click.Context, data_dir: Path | None, database: str | None, config
     """
     _forgive_encoding(sys.stdout)
     settings = load_config(config) if config else {}
-    folder = data_dir or Path(settings.get("data-dir", DEFAULT_DATA_DIR))
+    folder = data_dir or Path(settings.get("data-dir", DATA_DIR))
     ctx.obj = Context(folder, database if database is not None else settings.get("database"))
     ctx.call_on_close(ctx.obj.close)
 

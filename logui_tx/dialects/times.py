@@ -11,8 +11,12 @@ MAX_TIME = 8_640_000_000_000_000
 _SECONDS_BELOW = 100_000_000_000
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _ISO_8601 = re.compile(r"[\dW-]+[T ][\d:.,]+(Z|[+-][\d:]+)?", re.ASCII)
+# Years beyond those of datetime, as ECMAScript writes them; there is no year -000000.
+_FAR_YEAR = re.compile(r"(0000|\+\d{6}|-(?!000000)\d{6})(?=-)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_CYCLE = 146_097 * 86_400_000
+"""The calendar repeats every 400 years, which are so many milliseconds."""
 _MAX_TEXT = 400
 
 
@@ -36,22 +40,25 @@ def to_milliseconds(time: float | str) -> int | None:
 def to_iso_8601(milliseconds: int) -> str:
     """``2026-11-22T00:10:26.888Z``: UTC with milliseconds.
 
-    Outside the years 1 to 9999 the year has a sign and six digits, as ECMAScript writes it.
+    Outside the years 0 to 9999 the year has a sign and six digits, as ECMAScript writes it.
     """
     try:
         text = (_EPOCH + milliseconds * _MILLISECOND).isoformat(timespec="milliseconds")
         return text.replace("+00:00", "Z")
     except OverflowError:
-        # The calendar repeats every 400 years: shift into datetime's range, then name the true year.
-        cycle = 146_097 * 86_400_000
-        cycles = milliseconds // cycle
-        inside = _EPOCH + (milliseconds - cycles * cycle) * _MILLISECOND
+        # Shift into datetime's range, then name the true year.
+        cycles = milliseconds // _CYCLE
+        inside = _EPOCH + (milliseconds - cycles * _CYCLE) * _MILLISECOND
         year = inside.year + 400 * cycles
         rest = inside.isoformat(timespec="milliseconds").replace("+00:00", "Z")[4:]
-        return f"{'-' if year < 0 else '+'}{abs(year):06d}{rest}"
+        return f"{year:+07d}{rest}" if year else f"0000{rest}"
 
 
 def _from_iso_8601(text: str) -> int | None:
+    cycles = 0
+    if far := _FAR_YEAR.match(text):
+        cycles, year = divmod(int(far[1]) - 2000, 400)
+        text = f"{2000 + year}{text[far.end() :]}"
     if not _ISO_8601.fullmatch(text):
         return None
     try:
@@ -60,7 +67,5 @@ def _from_iso_8601(text: str) -> int | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    try:
-        return (moment - _EPOCH) // _MILLISECOND
-    except OverflowError:
-        return None
+    time = (moment - _EPOCH) // _MILLISECOND + cycles * _CYCLE
+    return time if -MAX_TIME <= time <= MAX_TIME else None

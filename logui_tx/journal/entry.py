@@ -63,3 +63,8 @@ class Entry:
     instance: str = ""
     end_reason: str | None = None
     context: Any = field(default=None, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it brings to the journal at most; a small change may bring large data."""
+        return len(self.message) if self.kind is Kind.EVENTS else len(self.app_data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class SessionLookup:
     def __init__(self, reactor: Any, data_dir: Path) -> None:
         self._reactor = reactor
         self._data_dir = data_dir
+        self._connection: sqlite3.Connection | None = None
         self._reader: JournalReader | None = None
         self._pool = ThreadPool(minthreads=1, maxthreads=1, name="journal lookup")
         self._pool.start()
@@ -34,13 +36,15 @@ class SessionLookup:
     def stop(self) -> Deferred[None]:
         """Fires when the thread has ended."""
         stopped: Deferred[None] = Deferred()
+        self._pool.callInThread(self._close)
         self._pool.stop()
         stopped.callback(None)
         return stopped
 
     def _find(self, session_id: str) -> SessionState | None:
         if self._reader is None:
-            self._reader = JournalReader(open_reader(self._data_dir))
+            self._connection = open_reader(self._data_dir)
+            self._reader = JournalReader(self._connection)
         try:
             session = self._reader.session(session_id)
         except UnknownSession:
@@ -56,3 +60,7 @@ class SessionLookup:
             payload_ids=self._reader.payload_ids(session.number),
             end_reason=session.end_reason,
         )
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
-from attrs import fields, frozen
+from attrs import evolve, fields, frozen
 
 from logui_tx.errors import CorruptSegment, UnknownSession
 from logui_tx.journal.schema import journal_id
@@ -19,8 +19,15 @@ from logui_tx.model import Session
 MEMORY = 64 * 1024 * 1024
 """Messages held at once while sessions that were recorded side by side are put into order."""
 
+_SESSION_COST = 4096
+"""What a session itself is taken to hold in memory, so that a million tiny ones do not count as nothing."""
+
 _PAGE = 256
 _COLUMNS = ", ".join(field.name for field in fields(Session))
+
+
+_Place = tuple[Session, Record, bytes, int, int]
+"""A message that waits for its turn: what :class:`StoredMessage` is made from."""
 
 
 @frozen
@@ -42,6 +49,29 @@ class StoredMessage:
     first_event: int
 
 
+@frozen
+class Snapshot:
+    """How far the journal reached at one moment: the numbers of its last session and its last segment."""
+
+    session: int
+    segment: int
+
+    def clip(self, session: Session) -> Session:
+        """The session as one whose messages end with this moment."""
+        if session.last_segment is None or session.last_segment <= self.segment:
+            return session
+        return evolve(session, last_segment=self.segment)
+
+
+@frozen
+class Counts:
+    """What the journal holds."""
+
+    sessions: int
+    events: int
+    segments: int
+
+
 class JournalReader:
     """For one thread at a time; give it a connection of its own (:func:`schema.open_reader`).
 
@@ -59,27 +89,43 @@ class JournalReader:
 
     def session(self, session_id: str) -> Session:
         """Raises :class:`UnknownSession`."""
-        row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM sessions WHERE id = ?",  # noqa: S608 - our own column names
-            (session_id,),
-        ).fetchone()
+        try:
+            row = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM sessions WHERE id = ?",  # noqa: S608 - our own column names
+                (session_id,),
+            ).fetchone()
+        except UnicodeEncodeError:  # an argument that is no text: no session's id either
+            row = None
         if row is None:
             raise UnknownSession(f"there is no session {session_id!r}")
         return Session(*row)
 
-    def sessions(self, flight_id: str | None = None) -> Iterator[Session]:
-        """All sessions, or those of a flight, in the order in which they began."""
+    def snapshot(self) -> Snapshot:
+        """How far the journal reaches now; with it, :meth:`sessions` can be asked again for the same."""
+        row = self._connection.execute(
+            "SELECT (SELECT max(number) FROM session), (SELECT max(id) FROM segment)"
+        ).fetchone()
+        return Snapshot(row[0] or 0, row[1] or 0)
+
+    def sessions(self, flight_id: str | None = None, at: Snapshot | None = None) -> Iterator[Session]:
+        """All sessions, or those of a flight, in the order in which they began.
+
+        Those that began after the snapshot (by default: after the first was asked for) are left out, and
+        :meth:`messages` of the others ends with it; what else they tell is newer.
+        """
+        at = at or self.snapshot()
         last = 0
         while True:
-            condition, values = ("AND flight_id = ?", [flight_id]) if flight_id else ("", [])
+            condition, values = ("AND flight_id = ?", [flight_id]) if flight_id is not None else ("", [])
             rows = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM sessions WHERE number > ? {condition} ORDER BY number LIMIT {_PAGE}",  # noqa: S608
-                [last, *values],
+                f"SELECT {_COLUMNS} FROM sessions WHERE number > ? AND number <= ? {condition}"  # noqa: S608
+                f" ORDER BY number LIMIT {_PAGE}",
+                [last, at.session, *values],
             ).fetchall()
             if not rows:
                 return
             for row in rows:
-                yield Session(*row)
+                yield at.clip(Session(*row))
             last = rows[-1][0]
 
     def payload_ids(self, number: int) -> dict[str, int]:
@@ -108,13 +154,15 @@ class JournalReader:
         """
         for group in self._groups(sessions):
             if len(group) == 1:
-                yield from self._collect(group, since, until)
+                for place in self._collect(group, since, until):
+                    yield self._stored(*place)
                 continue
-            found: dict[int, list[StoredMessage]] = {session.number: [] for session in group}
-            for message in self._collect(group, since, until):
-                found[message.session.number].append(message)
-            for messages in found.values():
-                yield from messages
+            found: dict[int, list[_Place]] = {session.number: [] for session in group}
+            for place in self._collect(group, since, until):
+                found[place[0].number].append(place)
+            for places in found.values():
+                for place in places:
+                    yield self._stored(*place)
 
     def _groups(self, sessions: Iterable[Session]) -> Iterator[list[Session]]:
         """Neighbouring sessions whose messages fit into memory together."""
@@ -123,18 +171,21 @@ class JournalReader:
         for session in sessions:
             if not session.events:
                 continue
-            if group and size + session.size > self._memory:
+            cost = session.size + _SESSION_COST
+            if group and size + cost > self._memory:
                 yield group
                 group, size = [], 0
             group.append(session)
-            size += session.size
+            size += cost
         if group:
             yield group
 
-    def _collect(
-        self, group: Sequence[Session], since: int | None, until: int | None
-    ) -> Iterator[StoredMessage]:
-        """The messages of the sessions, in the order in which they were stored."""
+    def _collect(self, group: Sequence[Session], since: int | None, until: int | None) -> Iterator[_Place]:
+        """The messages of the sessions, in the order in which they were stored.
+
+        Without their application-specific data, which may be larger than they are: it is looked up when a
+        message leaves the reader.
+        """
         wanted = {session.number: session for session in group}
         for segment, block in self._blocks(group, since, until):
             try:
@@ -152,7 +203,7 @@ class JournalReader:
                     and (since is None or record.received >= since)
                     and (until is None or record.received < until)
                 ):
-                    yield self._stored(session, record, bytes(message), segment, first_event)
+                    yield session, record, bytes(message), segment, first_event
                 first_event += record.count
 
     def _stored(
@@ -225,3 +276,16 @@ class JournalReader:
                 self._segments.read(row[1])
             except CorruptSegment as error:
                 yield at, str(error)
+
+    def integrity(self, most: int) -> list[str]:
+        """What SQLite finds wrong with its file, ``most`` faults at most; ``["ok"]`` where it is sound."""
+        rows = self._connection.execute(f"PRAGMA integrity_check({most})").fetchall()
+        return [str(row[0]) for row in rows]
+
+    def counts(self) -> Counts:
+        """What the journal holds now."""
+        row = self._connection.execute(
+            "SELECT (SELECT count(*) FROM session), (SELECT coalesce(sum(events), 0) FROM progress),"
+            " (SELECT count(*) FROM segment)"
+        ).fetchone()
+        return Counts(*row)

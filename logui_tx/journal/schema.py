@@ -17,6 +17,7 @@ fit a hundred to a page.
 from __future__ import annotations
 
 import sqlite3
+import time
 import uuid
 from pathlib import Path
 
@@ -130,12 +131,25 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"the journal {path} was written by a newer version of logui-tx "
             f"(format {version}, this one knows {VERSION})"
         )
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_write_ahead_log(connection)
     connection.execute("PRAGMA synchronous = FULL")
     # Deleted sessions must not stay readable in free pages.
     connection.execute("PRAGMA secure_delete = ON")
     if version == 0:
         _create(connection, path)
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """SQLite itself does not wait where another process is just switching, too."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:

@@ -22,6 +22,9 @@ FORMAT = 1
 MAX_SIZE = 1 << 30
 """A block that claims to be larger than this, uncompressed, is corrupt."""
 
+# The frame header's descriptor (RFC 8878, 3.1.1.1.1): a checksum, and the reserved bits not set.
+_DESCRIPTOR, _OF_INTEREST, _CHECKSUM = 5, 0x1C, 0x04
+
 
 class Kind(IntEnum):
     """What a record tells of its session."""
@@ -83,10 +86,12 @@ class SegmentReader:
         """The table, and all messages in one piece. Raises :class:`CorruptSegment`."""
         if block[:1] != b"\x01":
             raise CorruptSegment(f"format {block[0] if block else 'missing'} is not known")
+        if len(block) > _DESCRIPTOR and block[_DESCRIPTOR] & _OF_INTEREST != _CHECKSUM:
+            raise CorruptSegment("the block has no checksum")
         try:
             if zstandard.frame_content_size(block[1:19]) > MAX_SIZE:
                 raise CorruptSegment("the block is too large")
-            frame = memoryview(self._decompress(memoryview(block)[1:]))
+            frame = memoryview(self._decompress(memoryview(block)[1:], allow_extra_data=False))
             (length,) = _LENGTH.unpack_from(frame)
             records = _decode(frame[_LENGTH.size : _LENGTH.size + length])
         except (zstandard.ZstdError, msgspec.DecodeError, struct.error) as error:

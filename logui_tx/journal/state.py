@@ -10,7 +10,8 @@ import msgspec
 class SessionState(msgspec.Struct, frozen=True):
     """``row`` is the session's :class:`SessionRow` as a dict, ``number`` and ``version`` are the journal's.
 
-    ``app_data`` is encoded; ``payload_ids`` holds the last stored payloadID of each instance.
+    ``app_data`` is encoded. By instance, ``payload_ids`` holds the last stored payloadID, ``refused`` those
+    that have to come again before any above them.
     """
 
     row: dict[str, Any]
@@ -21,3 +22,4 @@ class SessionState(msgspec.Struct, frozen=True):
     app_data: bytes
     payload_ids: dict[str, int]
     end_reason: str | None = None
+    refused: dict[str, list[int]] = {}

@@ -27,7 +27,7 @@ Settled = Callable[[Sequence[Entry], NotStored | None], None]
 """Told of entries that are committed, or refused with the reason; called in the writer's thread."""
 
 MAX_COMMIT = 16 * 1024 * 1024
-"""Messages of one commit hold about this many bytes at most, so that memory and latency stay bounded."""
+"""The entries of one commit hold about this many bytes at most, so that memory and latency stay bounded."""
 
 _PROBE_INTERVAL = 1.0
 _PROBE = "-" * 65_536
@@ -71,7 +71,7 @@ class _Group:
     messages: list[bytes] = field(factory=list)
     progress: dict[int, _Progress] = field(factory=dict)
     instances: dict[tuple[int, str], int] = field(factory=dict)
-    ended: list[tuple[int, str, int]] = field(factory=list)
+    ended: dict[int, tuple[int, str]] = field(factory=dict)
     before: list[tuple[SessionHandle, int | None, bool, bytes | None, int]] = field(factory=list)
 
     def remember(self, handle: SessionHandle) -> None:
@@ -159,7 +159,7 @@ class JournalWriter:
             return [], True
         if self._delay:
             time.sleep(self._delay)
-        group, size = [entry], len(entry.message)
+        group, size = [entry], entry.size
         while size < MAX_COMMIT:
             try:
                 entry = self._queue.get_nowait()
@@ -168,7 +168,7 @@ class JournalWriter:
             if entry is None:
                 return group, True
             group.append(entry)
-            size += len(entry.message)
+            size += entry.size
         return group, False
 
     def _settle(self, entries: list[Entry]) -> None:
@@ -240,7 +240,7 @@ class JournalWriter:
             group.instances[number, entry.instance] = entry.payload_id
         if kind is Kind.ENDED:
             assert entry.end_reason is not None
-            group.ended.append((entry.received, entry.end_reason, number))
+            group.ended[number] = entry.received, entry.end_reason
             group.remember(handle)
             handle.open = False
 
@@ -249,23 +249,32 @@ class JournalWriter:
         handle = entry.handle
         group.remember(handle)
         execute = self._connection.execute
-        if handle.number is None:
+        number = handle.number
+        if number is not None and not handle.open and not self._open_again(number):
+            # It was erased while it rested; what is known of it elsewhere begins it anew.
+            number = handle.app_data = None
+        if number is None:
             row = handle.row
-            handle.number = execute(_INSERT_SESSION, astuple(row)).lastrowid
-            execute(
-                "INSERT INTO progress (session, last_activity) VALUES (?, ?)", (handle.number, row.started_at)
-            )
+            number = handle.number = execute(_INSERT_SESSION, astuple(row)).lastrowid
+            assert number is not None
+            execute("INSERT INTO progress (session, last_activity) VALUES (?, ?)", (number, row.started_at))
         if not handle.open:
-            execute(
-                "UPDATE progress SET ended_at = NULL, end_reason = NULL WHERE session = ?", (handle.number,)
-            )
+            # It may have ended in this very commit.
+            group.ended.pop(number, None)
             handle.open = True
         if entry.app_data != handle.app_data:
             version = execute(
-                "INSERT INTO app_data (session, value) VALUES (?, ?)", (handle.number, entry.app_data)
+                "INSERT INTO app_data (session, value) VALUES (?, ?)", (number, entry.app_data)
             ).lastrowid
             assert version is not None
             handle.version, handle.app_data = version, entry.app_data
+
+    def _open_again(self, number: int) -> bool:
+        """Whether the journal has the session, which is open from now on."""
+        updated = self._connection.execute(
+            "UPDATE progress SET ended_at = NULL, end_reason = NULL WHERE session = ?", (number,)
+        )
+        return updated.rowcount == 1
 
     def _write(self, group: _Group) -> None:
         received = [record.received for record in group.records]
@@ -294,7 +303,8 @@ class JournalWriter:
             )
         if group.ended:
             self._connection.executemany(
-                "UPDATE progress SET ended_at = ?, end_reason = ? WHERE session = ?", group.ended
+                "UPDATE progress SET ended_at = ?, end_reason = ? WHERE session = ?",
+                [(at, reason, number) for number, (at, reason) in group.ended.items()],
             )
 
     # --- trouble
@@ -307,10 +317,10 @@ class JournalWriter:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
-            self._connection.close()
             try:
+                self._connection.close()
                 self._connection = schema.open_journal(self.data_dir)
-            except DataFolderUnusable as gone:
+            except (sqlite3.Error, DataFolderUnusable) as gone:
                 log.critical("the journal cannot be opened again: {error}", error=gone)
 
     def _recover(self) -> None:
@@ -355,7 +365,7 @@ class JournalWriter:
             for number, last_activity, version in rows:
                 group.records.append(Record(Kind.ENDED, number, now, version))
                 group.progress[number] = _Progress(last_activity, version)
-                group.ended.append((last_activity, "lost", number))
+                group.ended[number] = last_activity, "lost"
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._write(group)

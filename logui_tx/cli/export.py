@@ -1,0 +1,234 @@
+"""``logui export``: what was logged, as a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
+
+import click
+
+from logui_tx.cli.context import Context, pass_context
+from logui_tx.cli.output import printable
+from logui_tx.errors import LoguiError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from logui_tx.export.records import Selection, Tally
+
+_BUFFER = 1024 * 1024
+_STEP = 2_000
+_MAX_COLUMNS = 500
+# What a shell shows of a command that these signals ended.
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """A date, a date and time in ISO 8601 (UTC where it names no zone), or UNIX seconds or ms; to UNIX ms."""
+    from logui_tx.dialects.times import to_milliseconds
+
+    if value is None:
+        return None
+    time = to_milliseconds(value)
+    if time is None:
+        with suppress(ValueError):
+            day = date.fromisoformat(value)
+            time = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+    if time is None:
+        text = f"{value!r} is not a time such as 2026-11-22 or 2026-11-22T09:30:00Z."
+        raise click.BadParameter(text, ctx, param)
+    return time
+
+
+@click.command()
+@click.option("--flight", "flight_key", required=True, metavar="NAME_OR_ID", help="Whose sessions.")
+@click.option("--session", "session_id", metavar="ID", help="Only this one of them.")
+@click.option("--since", metavar="TIME", callback=_time, help="Only what was received at this time or later.")
+@click.option("--until", metavar="TIME", callback=_time, help="Only what was received before this time.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv", "logui"]),
+    default="jsonl",
+    show_default=True,
+    help="JSON Lines, CSV, or the array that the released LogUI server exports.",
+)
+@click.option(
+    "--output",
+    default="-",
+    show_default=True,
+    metavar="FILE",
+    help="Where to write; - is the standard output.",
+)
+@click.option(
+    "--max-columns",
+    type=click.IntRange(0),
+    default=_MAX_COLUMNS,
+    show_default=True,
+    help="CSV: how many members of the events get a column of their own.",
+)
+@pass_context
+def export(
+    context: Context,
+    flight_key: str,
+    session_id: str | None,
+    since: int | None,
+    until: int | None,
+    form: str,
+    output: str,
+    max_columns: int,
+) -> None:
+    """Write the events of a flight, also while the server runs.
+
+    What is written is what was stored when the command began.
+    """
+    from logui_tx.export.records import Selection, Tally
+
+    tally = Tally()
+    with _quiet_end(), context.journal() as reader:
+        flight_id = context.flight_id(flight_key, reader)
+        selection = Selection(reader, flight_id, reader.snapshot(), session_id, since, until)
+        if session_id is not None:
+            next(selection.sessions())  # before a file is made: is it there at all?
+        write = _format(form, max_columns)
+        passes = 2 if form == "csv" else 1
+        with _output(output) as file, _progress(selection, passes, output) as advance:
+            tally.advance = advance
+            write(selection, file, tally)
+    for note in tally.notes:
+        click.echo(f"logui: {printable(note)}", err=True)
+    click.echo(f"{tally.events} events of {tally.sessions} sessions", err=True)
+
+
+def _format(form: str, max_columns: int) -> Callable[[Selection, BinaryIO, Tally], None]:
+    from logui_tx.export import csv_file, jsonl, logui
+
+    if form == "csv":
+        return partial(csv_file.write, max_columns=max_columns)
+    return logui.write if form == "logui" else jsonl.write
+
+
+# --- where it goes
+
+
+def _output(name: str) -> AbstractContextManager[BinaryIO]:
+    if name == "-":
+        return _standard_output()
+    path = Path(name).resolve()
+    if path.is_dir():
+        raise LoguiError(f"{name} is a folder")
+    # A device or a pipe is written as it is; only a file can take the place of another.
+    return _new_file(path) if path.is_file() or not path.exists() else _device(path)
+
+
+@contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    file: BinaryIO = sys.stdout.buffer
+    with _clear_errors("the standard output"):
+        yield cast(BinaryIO, _Terminal(file)) if sys.stdout.isatty() else file
+        file.flush()
+
+
+@contextmanager
+def _device(path: Path) -> Iterator[BinaryIO]:
+    with _clear_errors(str(path)), path.open("wb", buffering=_BUFFER) as file:
+        yield file
+        file.flush()
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that has its name only when it is whole and on disk; otherwise nothing is left of it."""
+    part = path.with_name(f"{path.name}.part")
+    with _clear_errors(str(path)):
+        try:
+            with part.open("wb", buffering=_BUFFER) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _clear_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LoguiError(f"{name} cannot be written: {error.strerror}") from error
+
+
+class _Terminal:
+    """Writes to a terminal, which what was logged must not command: all but plain text is escaped."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, text: bytes) -> None:
+        from logui_tx.export.text import shown
+
+        lines = text.decode("utf-8", "backslashreplace").split("\n")
+        self._file.write("\n".join(shown(line.removesuffix("\r")) for line in lines).encode())
+
+
+@contextmanager
+def _quiet_end() -> Iterator[None]:
+    """Ctrl-C and a reader that went away end the command without a word."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _exit(_INTERRUPTED)
+    except BrokenPipeError:
+        _exit(_BROKEN_PIPE)
+
+
+def _exit(status: int) -> NoReturn:
+    # What is still buffered would fail again, loudly, when Python flushes it at its end.
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    raise SystemExit(status)
+
+
+# --- how far it is
+
+
+def _progress(
+    selection: Selection, passes: int, output: str
+) -> AbstractContextManager[Callable[[int], None]]:
+    """A bar where someone looks, and where it does not stand in the way of what is written."""
+    if not sys.stderr.isatty() or (output == "-" and sys.stdout.isatty()):
+        return nullcontext(lambda events: None)  # noqa: ARG005
+    return _bar(selection.events() * passes)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        waiting = 0
+
+        def advance(events: int) -> None:
+            # The bar takes longer than the writing of a message: it is told of many at once.
+            nonlocal waiting
+            waiting += events
+            if waiting >= _STEP:
+                progress.advance(task, waiting)
+                waiting = 0
+
+        yield advance

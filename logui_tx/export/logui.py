@@ -1,0 +1,56 @@
+"""The array that the released LogUI server lets people download: one object an event, an entry a line.
+
+An entry is the event as it was sent, with the ids under which the server keeps it. Where the event does not
+bring them, it gets ``timestamps`` and, in LogUI 0.4, ``applicationSpecificData``: what was in force. Every
+value stays as the client wrote it, numbers to the last digit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import BinaryIO
+
+import msgspec
+
+from logui_tx.dialects import json_text
+from logui_tx.dialects.times import to_iso_8601
+from logui_tx.export.records import Record, Selection, Tally, records
+
+
+def write(selection: Selection, file: BinaryIO, tally: Tally) -> None:
+    """Write the selection as one JSON array. Raises :class:`JournalError`, and OSError from the file."""
+    journal_id = selection.reader.journal_id
+    before = b"["
+    for message in selection.messages():
+        entries = b",\n".join(entry(record) for record in records(message, journal_id))
+        if entries:
+            file.write(before + entries)
+            before = b",\n"
+        tally.wrote(message)
+    file.write(b"[]\n" if before == b"[" else b"]\n")
+
+
+def entry(record: Record) -> bytes:
+    """One record as the array holds it. The server's ids win over what the event calls so."""
+    members = json_text.members(record.event)
+    if record.dialect == "logui-0.4":
+        members.setdefault("applicationSpecificData", record.app_data)
+    if record.client_time is not None:
+        time = to_iso_8601(record.client_time).encode()
+        members.setdefault("timestamps", b'{"eventTimestamp":"%b"}' % time)
+    members["sessionID"] = _text(record.session_id)
+    members["applicationID"] = _text(record.application_id)
+    members["flightID"] = _text(record.flight_id)
+    return b"{%b}" % b",".join(_pairs(members.items()))
+
+
+def _pairs(members: Iterable[tuple[str, bytes]]) -> Iterable[bytes]:
+    return (_text(key) + b":" + value for key, value in members)
+
+
+def _text(text: str) -> bytes:
+    try:
+        return msgspec.json.encode(text)
+    except UnicodeEncodeError:
+        return json.dumps(text).encode()  # a lone surrogate

@@ -1,0 +1,156 @@
+"""From stored messages to records: one a logged event, in the order of sessions and sequence numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+
+from attrs import define, field, frozen
+
+from logui_tx.dialects import BY_NAME
+from logui_tx.dialects.times import to_iso_8601
+from logui_tx.errors import JournalError, UnknownSession
+from logui_tx.export.text import one_line
+from logui_tx.interfaces import IDialect
+from logui_tx.journal.reader import JournalReader, Snapshot, StoredMessage
+from logui_tx.model import Event, Session
+
+FIELDS = (
+    "recordID",
+    "applicationID",
+    "flightID",
+    "sessionID",
+    "seq",
+    "receivedAt",
+    "clientTime",
+    "clockOffset",
+    "dialect",
+    "appSpecificLogData",
+    "event",
+)
+"""A record's members, in the order of DESIGN, *The faces*."""
+
+
+@frozen
+class Record:
+    """One logged event and what the server knows of it; the fields are :data:`FIELDS`.
+
+    ``received_at`` is ISO 8601; ``client_time`` and ``clock_offset`` are in ms, None where the client told
+    no time. ``app_data`` and ``event`` are JSON objects on one line, otherwise as the client wrote them.
+    """
+
+    record_id: str
+    application_id: str
+    flight_id: str
+    session_id: str
+    seq: int
+    received_at: str
+    client_time: int | None
+    clock_offset: int | None
+    dialect: str
+    app_data: bytes
+    event: bytes
+
+
+@frozen
+class Selection:
+    """What is to be exported: of a flight, or of one of its sessions, as the journal was at ``at``.
+
+    ``since`` (inclusive) and ``until`` (exclusive) bound the time of receipt, in UNIX ms. It can be read
+    more than once, and is the same each time.
+    """
+
+    reader: JournalReader
+    flight_id: str
+    at: Snapshot
+    session_id: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def sessions(self) -> Iterator[Session]:
+        """Raises :class:`UnknownSession` where the session is not there, or of another flight."""
+        if self.session_id is None:
+            yield from self.reader.sessions(self.flight_id, self.at)
+            return
+        session = self.reader.session(self.session_id)
+        if session.flight_id != self.flight_id:
+            raise UnknownSession(f"the flight has no session {self.session_id!r}")
+        yield self.at.clip(session)
+
+    def messages(self) -> Iterator[StoredMessage]:
+        """Raises as :meth:`sessions`, and :class:`CorruptSegment`."""
+        return self.reader.messages(self.sessions(), since=self.since, until=self.until)
+
+    def events(self) -> int:
+        """How many events the sessions hold: what is exported where no time bounds it."""
+        return sum(session.events for session in self.sessions())
+
+
+@define
+class Tally:
+    """How far an export is. ``advance`` is told the number of events that were just read or written."""
+
+    advance: Callable[[int], None] = lambda events: None  # noqa: ARG005
+    events: int = 0
+    sessions: int = 0
+    notes: list[str] = field(factory=list)
+    """What the user should know about the file."""
+    _session: int = 0
+
+    def read(self, message: StoredMessage) -> None:
+        """A message was looked at; it will be written later."""
+        self.advance(message.count)
+
+    def wrote(self, message: StoredMessage) -> None:
+        """A message's events are in the file."""
+        self.events += message.count
+        if message.count and message.session.number != self._session:
+            self.sessions += 1
+            self._session = message.session.number
+        self.advance(message.count)
+
+
+def dialect_of(session: Session) -> IDialect:
+    """The dialect that reads a session's messages. Raises :class:`JournalError`."""
+    dialect = BY_NAME.get(session.dialect)
+    if dialect is None:
+        raise JournalError(f"session {session.id} is in a dialect not known here: {session.dialect!r}")
+    return dialect
+
+
+def events_of(message: StoredMessage) -> list[Event]:
+    """A message's events, each on one line. Raises :class:`JournalError` where it cannot be read."""
+    try:
+        events = list(dialect_of(message.session).events(one_line(message.message)))
+    except (ValueError, KeyError) as error:
+        raise _unreadable(message, str(error)) from None
+    if len(events) != message.count:
+        raise _unreadable(message, f"it has {len(events)} events instead of {message.count}")
+    return events
+
+
+def records(message: StoredMessage, journal_id: str) -> Iterator[Record]:
+    """A message's events as records."""
+    session = message.session
+    received_at = to_iso_8601(message.received)
+    app_data = one_line(message.app_data)
+    for place, seq, event in zip(
+        count(message.first_event), count(message.first_seq), events_of(message), strict=False
+    ):
+        yield Record(
+            f"{journal_id}-{message.segment}-{place}",
+            session.application_id,
+            session.flight_id,
+            session.id,
+            seq,
+            received_at,
+            event.client_time,
+            message.clock_offset,
+            session.dialect,
+            app_data,
+            event.raw,
+        )
+
+
+def _unreadable(message: StoredMessage, why: str) -> JournalError:
+    return JournalError(f"segment {message.segment}: a message of session {message.session.id}: {why}")
