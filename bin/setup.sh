@@ -21,8 +21,16 @@ debian_packages() {
     done
     if [ ${#missing[@]} = 0 ]; then return; fi
     say "Installing from Debian: ${missing[*]}"
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    local log
+    log=$(mktemp)
+    if ! { as_root apt-get update -qq &&
+        as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+        cat "$log" >&2
+        say "The Debian packages could not be installed: ${missing[*]}"
+        exit 1
+    fi
+    rm -f "$log"
 }
 
 # A virtual environment with the project in it, editable: virtual_environment EXTRAS ("" or "[test]").

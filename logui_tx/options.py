@@ -127,7 +127,7 @@ OPTIONS = (
         "max-in-flight",
         size,
         "64MiB",
-        "The same for all connections together: what waits for the journal.",
+        "Bytes of all connections together that may wait for the journal.",
         limit=True,
     ),
     Option("max-instances", count, "1000", "Most client instances (page loads) of a session.", limit=True),
@@ -195,7 +195,12 @@ def settings(given: Mapping[str, Any], config: Path | None = None) -> Settings:
         values[option.key] = _read(option, value)
     limit_names = fields_dict(Limits)
     limits = Limits(**{key: values.pop(key) for key in limit_names})
-    values["data_dir"] = Path(values["data_dir"]).expanduser().absolute()
+    if not values["listen"]:
+        raise BadOption("listen: at least one endpoint is expected")
+    try:
+        values["data_dir"] = Path(values["data_dir"]).expanduser().absolute()
+    except RuntimeError:
+        raise BadOption(f"data-dir: {values['data_dir']!r} does not do: there is no such user") from None
     return Settings(limits=limits, **values)
 
 
@@ -211,7 +216,7 @@ def _read(option: Option, value: Any) -> Any:
 
 
 def _read_one(option: Option, value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str if option.read is text else str | int | float):
         raise BadOption(f"{option.name}: {value!r} is of the wrong kind")
     try:
         return option.read(str(value))
