@@ -20,6 +20,8 @@ TEST = [
     "towncrier",
     "websockets",
     "build",
+    "setuptools>=68",
+    "wheel",
 ]
 
 setup(

@@ -78,7 +78,10 @@ def level(value: str) -> int:
 
 @frozen
 class Option:
-    """``name`` as users write it; ``default`` in the same form; ``limit`` if it is a field of Limits."""
+    """``name`` as users write it; ``default`` in the same form; ``limit`` if it is a field of Limits.
+
+    ``least`` is the smallest number that makes sense.
+    """
 
     name: str
     read: Callable[[str], Any]
@@ -87,6 +90,7 @@ class Option:
     many: bool = False
     flag: bool = False
     limit: bool = False
+    least: float = 0
 
     @property
     def key(self) -> str:
@@ -106,22 +110,25 @@ OPTIONS = (
     Option("database", text, None, "URI of the registry's database; SQLite in the data folder by default."),
     Option("trusted-proxy", network, None, "Proxy whose forwarded addresses count.", many=True),
     Option("demo", text, None, "Make the flight Demo for localhost and serve /demo/.", flag=True),
-    Option("handshake-timeout", duration, "10s", "Time for a client's handshake.", limit=True),
+    Option("handshake-timeout", duration, "10s", "Time for a client's handshake.", limit=True, least=0.001),
     Option("resume-window", duration, "30m", "How long a session may rest and be resumed.", limit=True),
     Option(
         "drain-timeout", duration, "5s", "How long clients may send on while the server stops.", limit=True
     ),
     Option("ping-interval", duration, "30s", "Time between pings; 0 sends none.", limit=True),
-    Option("ping-timeout", duration, "15s", "Time for a client's answer to a ping.", limit=True),
-    Option("max-message-size", size, "4MiB", "Largest message.", limit=True),
-    Option("max-events", count, "5000", "Most events in one payload.", limit=True),
-    Option("max-app-data", size, "64KiB", "Most application-specific data of a session.", limit=True),
+    Option("ping-timeout", duration, "15s", "Time for a client's answer to a ping.", limit=True, least=0.001),
+    Option("max-message-size", size, "4MiB", "Largest message.", limit=True, least=1),
+    Option("max-events", count, "5000", "Most events in one payload.", limit=True, least=1),
+    Option(
+        "max-app-data", size, "64KiB", "Most application-specific data of a session.", limit=True, least=2
+    ),
     Option(
         "max-unacknowledged",
         size,
         "1MiB",
         "Unacknowledged bytes after which a connection is not read further.",
         limit=True,
+        least=1,
     ),
     Option(
         "max-in-flight",
@@ -129,8 +136,16 @@ OPTIONS = (
         "64MiB",
         "Bytes of all connections together that may wait for the journal.",
         limit=True,
+        least=1,
     ),
-    Option("max-instances", count, "1000", "Most client instances (page loads) of a session.", limit=True),
+    Option(
+        "max-instances",
+        count,
+        "1000",
+        "Most client instances (page loads) of a session.",
+        limit=True,
+        least=1,
+    ),
     Option(
         "max-connections",
         count,
@@ -219,6 +234,9 @@ def _read_one(option: Option, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str if option.read is text else str | int | float):
         raise BadOption(f"{option.name}: {value!r} is of the wrong kind")
     try:
-        return option.read(str(value))
+        found = option.read(str(value))
     except ValueError as error:
         raise BadOption(f"{option.name}: {value!r} does not do: {error}") from None
+    if isinstance(found, int | float) and found < option.least:
+        raise BadOption(f"{option.name}: {value!r} does not do: at least {option.least:g} is expected")
+    return found

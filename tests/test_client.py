@@ -299,7 +299,8 @@ class ConnectTests(ClientTestCase):
 
     def test_importing_leaves_the_reactor_alone(self) -> None:
         code = (
-            "import sys, logui_tx.web.client, logui_tx.replay.player, logui_tx.replay.mouse, logui_tx.replay.command;"
+            "import sys, logui_tx.web.client;"
+            "import logui_tx.replay.player, logui_tx.replay.mouse, logui_tx.replay.command;"
             "sys.exit('twisted.internet.reactor' in sys.modules)"
         )
         self.assertEqual(subprocess.run([sys.executable, "-c", code], check=False).returncode, 0)

@@ -17,9 +17,10 @@ def client_address(
     """The client's address, as text.
 
     ``peer`` is the socket's other end. The headers (each value as it was sent) are read from the right, the
-    end that our own proxies wrote, for as long as the speaker is trusted; ``Forwarded`` goes before
-    ``X-Forwarded-For``.
+    end that our own proxies wrote, for as long as the speaker is trusted. ``X-Forwarded-For`` goes before
+    ``Forwarded``: it is what proxies write, most of which pass a client's own ``Forwarded`` on as it came.
     """
+    peer = _without_port(peer) or peer
     if not trusted:
         return peer
     hops = _hops(forwarded, x_forwarded_for)
@@ -33,9 +34,9 @@ def client_address(
 
 
 def _hops(forwarded: Sequence[str], x_forwarded_for: Sequence[str]) -> list[str]:
-    if forwarded:
-        return [quoted or plain for quoted, plain in _FOR.findall(", ".join(forwarded))]
-    return [hop.strip() for hop in ",".join(x_forwarded_for).split(",")] if x_forwarded_for else []
+    if x_forwarded_for:
+        return [hop.strip() for hop in ",".join(x_forwarded_for).split(",")]
+    return [quoted or plain for quoted, plain in _FOR.findall(", ".join(forwarded))]
 
 
 def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
@@ -44,8 +45,7 @@ def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     except ValueError:
         # A UNIX socket has no address: whoever may open it is local.
         return address == "unix"
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return any((mapped or parsed) in network for network in trusted)
+    return any(parsed in network for network in trusted)
 
 
 def _without_port(hop: str) -> str | None:
@@ -56,6 +56,8 @@ def _without_port(hop: str) -> str | None:
     elif hop.count(":") == 1:
         bare = hop.partition(":")[0]
     try:
-        return str(ipaddress.ip_address(bare))
+        address = ipaddress.ip_address(bare)
     except ValueError:
         return None
+    # A socket for both IP versions shows IPv4 clients as ::ffff:1.2.3.4; the limits count them as one.
+    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -49,9 +49,10 @@ class HealthPage(Resource):
         self._parts = parts
 
     def render_GET(self, request: Request) -> int:
+        finished = request.notifyFinish()
         answering = ensureDeferred(self._answer(request))
         # A client that does not wait for the answer gets none.
-        request.notifyFinish().addErrback(lambda _gone: answering.cancel())
+        finished.addErrback(lambda _gone: answering.cancel())
         answering.addErrback(lambda _gone: None)
         return NOT_DONE_YET
 

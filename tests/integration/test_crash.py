@@ -84,7 +84,7 @@ class CrashTests(TestCase):
         self.assertEqual(len(sessions), len(streams))
 
     async def test_clients_that_die_with_it_lose_nothing_acknowledged(self) -> None:
-        """Nobody sends again: the journal alone must hold what was acknowledged; open sessions are lost ones."""
+        """Nobody sends again: the journal alone must hold what was acknowledged."""
         chance = random.Random(5)
         acknowledged: dict[str, int] = {}
         server = await self.serve()

@@ -1,0 +1,236 @@
+"""A segment's block: what was written is read, or it is corrupt; and it is what docs/journal.md says."""
+
+import struct
+
+import msgpack
+import zstandard
+from attrs import frozen
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from logui_tx.errors import CorruptSegment
+from logui_tx.journal import segment
+from logui_tx.journal.segment import (
+    Kind,
+    Record,
+    SegmentReader,
+    SegmentWriter,
+    pack_session,
+    pack_sessions,
+    slices,
+)
+
+# Generated tests find mistakes, not slowness.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+numbers = st.integers(0, 2**63 - 1)
+reader = SegmentReader()
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> tuple[list[Record], list[bytes]]:
+    records, messages = [], []
+    for kind in draw(st.lists(st.sampled_from(list(Kind)), max_size=8)):
+        message = draw(st.binary(max_size=200)) if kind is Kind.EVENTS else b""
+        fields = [draw(numbers) for _ in range(5)]
+        offset = draw(st.none() | st.integers(-(2**63), 2**63 - 1))
+        records.append(Record(kind, *fields, len(message), offset))
+        if message:
+            messages.append(message)
+    return records, messages
+
+
+RECORDS = [
+    Record(Kind.OPENED, 1, 1_795_306_226_888, 1, clock_offset=-12),
+    Record(Kind.EVENTS, 1, 1_795_306_226_901, 1, 1, 2, 300, -12),
+    Record(Kind.ERASED, 2, 1_795_306_226_902, 0, 7, 3),
+    Record(Kind.EVENTS, 3, 1_795_306_226_903, 0, 1, 1, 700, None),
+]
+MESSAGES = [b'{"event":"click"}'.ljust(300), bytes(range(256)).ljust(700, b"x")]
+
+
+def block(level: int = 1) -> bytes:
+    return SegmentWriter(level).block(RECORDS, MESSAGES)
+
+
+class RoundTripTests(SynchronousTestCase):
+    @unhurried
+    @given(contents(), st.sampled_from([1, 3, 19]))
+    def test_what_was_written_is_read(self, content: tuple[list[Record], list[bytes]], level: int) -> None:
+        records, messages = content
+        found, whole = reader.read(SegmentWriter(level).block(records, messages))
+        self.assertEqual(found, records)
+        self.assertEqual(bytes(whole), b"".join(messages))
+        parts = list(slices(found, whole))
+        self.assertEqual([record for record, _ in parts], records)
+        self.assertEqual([bytes(part) for record, part in parts if record.size], messages)
+        self.assertTrue(all(len(part) == record.size for record, part in parts))
+
+    def test_a_writer_is_used_again(self) -> None:
+        writer = SegmentWriter()
+        self.assertEqual(writer.block(RECORDS, MESSAGES), writer.block(RECORDS, MESSAGES))
+
+
+class DamageTests(SynchronousTestCase):
+    def corrupt(self, damaged: bytes, what: str) -> None:
+        try:
+            reader.read(damaged)
+        except CorruptSegment as error:
+            self.assertTrue(str(error))
+        else:
+            self.fail(f"{what} was not noticed")
+
+    def test_every_flipped_byte(self) -> None:
+        whole = block()
+        for at, byte in enumerate(whole):
+            for flip in range(1, 256):
+                self.corrupt(whole[:at] + bytes([byte ^ flip]) + whole[at + 1 :], f"{flip:#x} at {at}")
+
+    def test_every_cut_and_more(self) -> None:
+        whole = block()
+        for at in range(len(whole)):
+            self.corrupt(whole[:at], f"a cut at {at}")
+        for more in [b"\x00", whole, whole[1:]]:
+            self.corrupt(whole + more, "more behind the end")
+
+    @settings(unhurried, max_examples=300)
+    @given(st.binary(max_size=80), st.booleans())
+    def test_any_bytes(self, noise: bytes, begin_well: bool) -> None:
+        self.corrupt((block()[:6] if begin_well else b"\x01") + noise, "noise")
+
+    @settings(unhurried, max_examples=300)
+    @given(st.binary(max_size=60))
+    def test_any_frame(self, frame: bytes) -> None:
+        """Well compressed, but written by somebody else: never another exception."""
+        compressor = zstandard.ZstdCompressor(write_checksum=True)
+        try:
+            records, messages = reader.read(b"\x01" + compressor.compress(frame))
+        except CorruptSegment:
+            return
+        self.assertEqual(sum(record.size for record in records), len(messages))
+
+    def test_frames_that_do_not_add_up(self) -> None:
+        def made(table: object, messages: bytes = b"", length: int | None = None) -> bytes:
+            packed = msgpack.packb(table)
+            frame = struct.pack("<I", len(packed) if length is None else length) + packed + messages
+            return b"\x01" + zstandard.ZstdCompressor(write_checksum=True).compress(frame)
+
+        row = [3, 1, 0, 0, 1, 1, 5, None]
+        self.assertEqual(bytes(reader.read(made([row], b"12345"))[1]), b"12345")
+        for damaged in [
+            made([row], b"1234"),
+            made([row], b"123456"),
+            made([], b"1"),
+            made([row], b"12345", length=3),
+            made([row], b"12345", length=2**32 - 1),
+            made({"not": "an array"}),
+            made([["three", 1, 0]]),
+            made([[3]]),
+            made(None),
+        ]:
+            self.corrupt(damaged, repr(damaged))
+
+    def test_without_a_checksum_or_a_size(self) -> None:
+        frame = struct.pack("<I", 1) + b"\x90"
+        for options in [{"write_checksum": False}, {"write_checksum": True, "write_content_size": False}]:
+            damaged = b"\x01" + zstandard.ZstdCompressor(**options).compress(frame)
+            self.corrupt(damaged, str(options))
+
+    def test_a_claim_to_be_huge(self) -> None:
+        """Refused before memory is asked for."""
+        self.patch(segment, "MAX_SIZE", 100)
+        error = self.assertRaises(CorruptSegment, reader.read, block())
+        self.assertIn("too large", str(error))
+
+    def test_unknown_format(self) -> None:
+        self.assertIn("2", str(self.assertRaises(CorruptSegment, reader.read, b"\x02" + block()[1:])))
+        self.assertIn("missing", str(self.assertRaises(CorruptSegment, reader.read, b"")))
+
+
+# A block of format 1 as an early server wrote it: it must be readable for ever.
+EXAMPLE = bytes.fromhex(
+    "0128b52ffd24b0a5040024084500000094980107cf000001a2009704c801000000f49803d501010167f49804dc020000"
+    "00c09805e67b227061796c6f616454797065223a224c6f6755494576656e7450222c4944223a312c226576656e747354"
+    "6f42654c6f67676564223a5b7b22636c69656e744461746554696d65223a313739353330363232363838387d5d7d0600"
+    "4511fcce19e00a5038281c2ae61855eecba8"
+)
+
+
+@frozen
+class Row:
+    """docs/journal.md, table *record*."""
+
+    kind: int
+    session: int
+    received: int
+    app_data: int
+    first_seq: int
+    count: int
+    size: int
+    clock_offset: int | None
+
+
+class DocumentedFormatTests(SynchronousTestCase):
+    """Only zstandard and msgpack: what docs/journal.md says is enough to read a block."""
+
+    def by_the_document(self, whole: bytes) -> tuple[list[Row], list[bytes]]:
+        self.assertEqual(whole[0], 0x01)
+        parameters = zstandard.get_frame_parameters(whole[1:])
+        self.assertTrue(parameters.has_checksum)
+        frame = zstandard.ZstdDecompressor().decompress(whole[1:])
+        self.assertEqual(parameters.content_size, len(frame))
+        length = int.from_bytes(frame[:4], "little")
+        rows = [Row(*row) for row in msgpack.unpackb(frame[4 : 4 + length])]
+        messages, at = [], 4 + length
+        for row in rows:
+            if row.size:
+                messages.append(frame[at : at + row.size])
+            at += row.size
+        self.assertEqual(at, len(frame))
+        return rows, messages
+
+    def test_what_we_write_today(self) -> None:
+        rows, messages = self.by_the_document(block())
+        self.assertEqual(messages, MESSAGES)
+        self.assertEqual(
+            rows,
+            [
+                Row(1, 1, 1_795_306_226_888, 1, 0, 0, 0, -12),
+                Row(3, 1, 1_795_306_226_901, 1, 1, 2, 300, -12),
+                Row(6, 2, 1_795_306_226_902, 0, 7, 3, 0, None),
+                Row(3, 3, 1_795_306_226_903, 0, 1, 1, 700, None),
+            ],
+        )
+
+    def test_what_was_written_once(self) -> None:
+        rows, messages = self.by_the_document(EXAMPLE)
+        self.assertEqual([row.kind for row in rows], [1, 3, 4, 5])
+        self.assertEqual(
+            messages,
+            [
+                b'{"payloadType":"LogUIEventPayload","payloadID":1,"eventsToBeLogged":[{"clientDateTime":1795306226888}]}'
+            ],
+        )
+        records, whole = reader.read(EXAMPLE)
+        self.assertEqual(records[1], Record(Kind.EVENTS, 7, 1_795_306_226_901, 1, 1, 1, 103, -12))
+        self.assertEqual(bytes(whole), messages[0])
+
+    def test_kinds(self) -> None:
+        self.assertEqual(
+            {kind.name: kind.value for kind in Kind},
+            {"OPENED": 1, "RESUMED": 2, "EVENTS": 3, "CHANGED": 4, "ENDED": 5, "ERASED": 6},
+        )
+
+
+class SessionsTests(SynchronousTestCase):
+    def test_eight_bytes_big_endian(self) -> None:
+        self.assertEqual(pack_sessions([1, 258]), b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x01\x02")
+        self.assertEqual(pack_sessions([]), b"")
+
+    @unhurried
+    @given(st.lists(numbers, max_size=5), numbers)
+    def test_one_among_many(self, many: list[int], one: int) -> None:
+        packed = pack_sessions(many)
+        found = [packed[at : at + 8] for at in range(0, len(packed), 8)]
+        self.assertEqual(pack_session(one) in found, one in many)
