@@ -82,7 +82,7 @@ class Conversation:
         self._unacknowledged = 0
         self._paused = False
         self._hits = 0
-        self._end_reason = EndReason.LOST
+        self._end_reason: EndReason | None = None
         self._timer: IDelayedCall | None = clock.callLater(limits.handshake_timeout, self._expired)
         self._stage = new_stages(self)
 
@@ -90,12 +90,16 @@ class Conversation:
 
     def received(self, message: bytes, binary: bool) -> None:
         """A message came."""
-        self._stage.message(message, binary)
+        try:
+            self._stage.message(message, binary)
+        except Exception:  # noqa: BLE001 - whatever it is, this client must not be left waiting
+            self._crashed(Failure())
 
     def lost(self, reason: EndReason) -> None:
         """The connection is gone, and how."""
         self._stop_timer()
-        self._end_reason = reason
+        if self._end_reason is None:
+            self._end_reason = reason
         self._stage.lost()
 
     def announce(self) -> None:
@@ -185,9 +189,9 @@ class Conversation:
             self._stored,
             self._unstored,
             callbackArgs=(answer, batch.leave),
-            errbackArgs=(answer, batch.payload_id),
+            errbackArgs=(answer, batch.payload_id, batch.leave),
         )
-        stored.addErrback(self._crashed)
+        stored.addErrback(self._crashed, answer)
 
     def _stored(self, receipt: Receipt, answer: _Answer, leave: Leave | None) -> None:
         if leave is None:
@@ -203,17 +207,19 @@ class Conversation:
         changed.addCallbacks(
             lambda _receipt: self._fulfil(answer, Reply(self._dialect.changed())),
             self._unstored,
-            errbackArgs=(answer, None),
+            errbackArgs=(answer, None, None),
         )
-        changed.addErrback(self._crashed)
+        changed.addErrback(self._crashed, answer)
 
-    def _unstored(self, failure: Failure, answer: _Answer, payload_id: int | None) -> None:
+    def _unstored(
+        self, failure: Failure, answer: _Answer, payload_id: int | None, leave: Leave | None
+    ) -> None:
         if not isinstance(failure.value, NotStored):
-            self._crashed(failure)
+            self._crashed(failure, answer)
             return
         why = f"The events could not be stored: {failure.value}."
         self._fulfil(answer, self._dialect.unstored(payload_id, why))
-        if self._leaving is not None:
+        if leave is not None:
             self._leaving = None
             self._held = False
             self._empty_inbox()
@@ -221,15 +227,21 @@ class Conversation:
     def _hit(self, why: BadRequest) -> None:
         self._hits += 1
         reply = self._dialect.bad(why, self._hits)
-        self._fulfil(self._expect(0), reply)
         if reply.close is not None:
             self._end_reason = EndReason.BAD_REQUESTS
+        self._fulfil(self._expect(0), reply)
+        if reply.close is not None:
             self._stage.finished()
 
-    def _crashed(self, failure: Failure) -> None:
-        """A fault of ours: say so, and end this connection rather than leave it half alive."""
+    def _crashed(self, failure: Failure, answer: _Answer | None = None) -> None:
+        """A fault of ours: say so, and end this connection rather than leave it half alive.
+
+        ``answer`` is the place of what failed, which nothing else will fill.
+        """
         log.failure("a conversation failed", failure=failure)
-        self._fulfil(self._expect(0), self._dialect.failed("The server failed on this request."))
+        place = answer if answer in self._answers else self._expect(0)
+        assert place is not None
+        self._fulfil(place, self._dialect.failed("The server failed on this request."))
         self._stage.finished()
 
     # --- answers and flow
@@ -253,6 +265,10 @@ class Conversation:
             self._peer.send(reply.message)
         if reply.close is not None:
             self._peer.close(reply.close)
+            # What came after is not for us; the client's half of the goodbye stands behind it.
+            self._inbox.clear()
+            self._unacknowledged = 0
+            self._resume_if_clear()
 
     def _count(self, size: int) -> None:
         """Past the limit of what is unacknowledged, stop reading; half of it later, go on."""
@@ -282,6 +298,7 @@ class Conversation:
         self._refuse(Refusal.TIMEOUT, f"No handshake was made within {seconds} seconds.")
 
     def refuse_in_shutdown(self) -> None:
+        self._end_reason = EndReason.SERVER_SHUTDOWN
         self._refuse(Refusal.SHUTDOWN, "The server is shutting down.")
 
     def _refuse(self, cause: Refusal, text: str) -> None:
@@ -301,8 +318,8 @@ class Conversation:
         if self._opened is not None:
             opened, self._opened = self._opened, None
             reason = self._end_reason if self._leaving is None else _LEFT[self._leaving]
-            self._sessions.leave(opened.session, reason)
+            self._sessions.leave(opened.session, reason or EndReason.LOST)
 
     def release(self, opened: Opened) -> None:
         """The session was opened for a connection that is over by now."""
-        self._sessions.leave(opened.session, self._end_reason)
+        self._sessions.leave(opened.session, self._end_reason or EndReason.LOST)

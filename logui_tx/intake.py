@@ -7,6 +7,8 @@ it is refused, the sessions go back to what is committed, and a new epoch begins
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,7 +40,9 @@ class LiveSession:
     """A session that has sockets, or something in flight.
 
     ``now`` is how it stands with everything that arrived, ``committed`` how it stands on disk.
-    ``refused`` holds, by instance, the lowest payloadID that could not be stored (PROTOCOL, *Sending twice*).
+    ``refused`` holds, by instance and rising, the payloadIDs that could not be stored and have not come again
+    since: while there is one, none above it is stored, or it would be taken for a repeat when it comes
+    (PROTOCOL, *Sending twice*).
     """
 
     id: str
@@ -47,7 +51,7 @@ class LiveSession:
     last_activity: int
     now: Standing = field(factory=Standing)
     committed: Standing = field(factory=Standing)
-    refused: dict[str, int] = field(factory=dict)
+    refused: dict[str, list[int]] = field(factory=dict)
     sockets: int = 0
     in_flight: int = 0
     end_reason: EndReason | None = None
@@ -57,6 +61,13 @@ class LiveSession:
         self.now = Standing(
             self.committed.last_seq, self.committed.app_data, dict(self.committed.payload_ids)
         )
+
+    def refuse(self, instance: str, payload_id: int) -> None:
+        """Note that this payload has to come again before any above it."""
+        ids = self.refused.setdefault(instance, [])
+        at = bisect_left(ids, payload_id)
+        if ids[at : at + 1] != [payload_id]:
+            ids.insert(at, payload_id)
 
 
 @define(eq=False)
@@ -80,10 +91,10 @@ class Intake:
         self._append = append
         self._limits = limits
         self._epoch = 0
-        self._in_flight = 0
+        self._in_flight: deque[Entry] = deque()
         self._in_flight_bytes = 0
         self._when_idle: list[Deferred[None]] = []
-        self._when_clear: list[Callable[[], None]] = []
+        self._when_clear: dict[Callable[[], None], None] = {}
         self.stored_events = 0
         self.live: dict[str, LiveSession] = {}
 
@@ -114,14 +125,15 @@ class Intake:
             if payload_id <= last:
                 return self._repeat(session, payload_id, instance)
             refused = session.refused.get(instance)
-            if refused is not None and payload_id > refused:
+            if refused and payload_id > refused[0]:
+                session.refuse(instance, payload_id)
                 return fail(
-                    NotStored(f"payload {refused} could not be stored and has to be sent again first")
+                    NotStored(f"payload {refused[0]} could not be stored and has to be sent again first")
                 )
-            if last == 0 and len(now.payload_ids) >= self._limits.max_instances:
+            if last == 0 and len({instance, *now.payload_ids, *session.refused}) > self._limits.max_instances:
                 raise BadRequest(f"a session may have at most {self._limits.max_instances} client instances")
-            if payload_id == refused:
-                del session.refused[instance]
+            if refused and payload_id == refused[0]:
+                del refused[0]
             now.payload_ids[instance] = payload_id
         first_seq = now.last_seq + 1
         now.last_seq += batch.events
@@ -143,10 +155,10 @@ class Intake:
         session.now.app_data = app_data
         return self._submit(session, Kind.CHANGED)
 
-    def end(self, session: LiveSession, reason: EndReason) -> Deferred[Receipt]:
-        """The session's last socket is gone."""
+    def end(self, session: LiveSession, reason: EndReason, at: int) -> Deferred[Receipt]:
+        """The session's last socket went ``at`` this time, in UNIX ms."""
         session.end_reason = reason
-        return self._submit(session, Kind.ENDED, end_reason=reason.value)
+        return self._submit(session, Kind.ENDED, at, end_reason=reason.value)
 
     def check_size(self, app_data: AppData, error: Callable[[str], Exception]) -> None:
         """Raise ``error`` where the data is larger than allowed."""
@@ -164,8 +176,8 @@ class Intake:
         return self._in_flight_bytes > self._limits.max_in_flight
 
     def when_clear(self, call: Callable[[], None]) -> None:
-        """Call once the congestion is over."""
-        self._when_clear.append(call)
+        """Call once the congestion is over; once also for who asks again before."""
+        self._when_clear[call] = None
 
     def when_idle(self) -> Deferred[None]:
         """Fires when nothing is in flight."""
@@ -185,13 +197,12 @@ class Intake:
         else:
             if entries and entries[-1].epoch == self._epoch:
                 self._begin_anew()
-            # All are noted before any is told: a client may answer at once, and must meet the refusals.
             for entry in entries:
-                self._note_refusal(entry)
+                self._landed(entry)
             for entry in entries:
                 entry.context.done.errback(error)
         if self._when_clear and not self.congested:
-            calls, self._when_clear = self._when_clear, []
+            calls, self._when_clear = self._when_clear, {}
             for call in calls:
                 call()
         if not self._in_flight and self._when_idle:
@@ -202,7 +213,7 @@ class Intake:
     def _committed(self, entry: Entry) -> None:
         way: _InFlight = entry.context
         session = way.session
-        self._landed(entry, session)
+        self._landed(entry)
         if entry.kind is not None:
             committed = session.committed
             committed.app_data = way.app_data
@@ -214,22 +225,22 @@ class Intake:
         way.done.callback(Receipt(entry.payload_id, entry.first_seq, entry.count, way.repeated))
 
     def _begin_anew(self) -> None:
+        """A write failed: all that is in flight will be refused, and counts as refused from now on.
+
+        The notice of it may be some turns away, and what arrives before that must not overtake it.
+        """
         self._epoch += 1
-        for session in self.live.values():
-            if session.in_flight:
-                session.roll_back()
+        for session in {entry.context.session for entry in self._in_flight}:
+            session.roll_back()
+        for entry in self._in_flight:
+            if entry.kind is Kind.EVENTS and entry.payload_id is not None:
+                entry.context.session.refuse(entry.instance, entry.payload_id)
 
-    def _note_refusal(self, entry: Entry) -> None:
-        session = entry.context.session
-        self._landed(entry, session)
-        if entry.kind is Kind.EVENTS and entry.payload_id is not None:
-            lowest = session.refused.get(entry.instance, entry.payload_id)
-            session.refused[entry.instance] = min(lowest, entry.payload_id)
-
-    def _landed(self, entry: Entry, session: LiveSession) -> None:
-        session.in_flight -= 1
-        self._in_flight -= 1
-        self._in_flight_bytes -= len(entry.message)
+    def _landed(self, entry: Entry) -> None:
+        landed = self._in_flight.popleft()
+        assert landed is entry, "the journal answers in order"
+        entry.context.session.in_flight -= 1
+        self._in_flight_bytes -= entry.size
 
     # --- the way there
 
@@ -239,9 +250,11 @@ class Intake:
             return succeed(Receipt(payload_id, repeated=True))
         return self._submit(session, None, payload_id=payload_id, instance=instance)
 
-    def _submit(self, session: LiveSession, kind: Kind | None, **details: Any) -> Deferred[Receipt]:
+    def _submit(
+        self, session: LiveSession, kind: Kind | None, at: int | None = None, **details: Any
+    ) -> Deferred[Receipt]:
         done: Deferred[Receipt] = Deferred()
-        received = self.now()
+        received = self.now() if at is None else at
         session.last_activity = received
         app_data = session.now.app_data
         entry = Entry(
@@ -254,7 +267,7 @@ class Intake:
             **details,
         )
         session.in_flight += 1
-        self._in_flight += 1
-        self._in_flight_bytes += len(entry.message)
+        self._in_flight.append(entry)
+        self._in_flight_bytes += entry.size
         self._append(entry)
         return done

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from attrs import asdict, define
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from logui_tx.app_data import AppData
@@ -56,6 +56,8 @@ class LiveSessions:
         self._find = find
         self._limits = limits
         self.live = intake.live
+        self._looking: dict[str, list[Deferred[SessionState | None]]] = {}
+        self._retries: dict[str, IDelayedCall] = {}
 
     async def open(self, flight: Flight, dialect: str, hello: Hello, connection: Connection) -> Opened:
         """Done when the session stands in the journal; also, with a warning, where that cannot be written.
@@ -85,7 +87,8 @@ class LiveSessions:
         except NotStored as error:
             # The client may stay and send: it is told 500 until there is room again. What it said of itself
             # is accepted with its handshake, and is written with the first thing that can be.
-            session.now.app_data = session.committed.app_data = app_data
+            for standing in (session.now, session.committed):
+                standing.app_data = standing.app_data.changed(hello.app_data)
             log.warn("session {id} is not in the journal yet: {error}", id=session.id, error=error)
         last_payload_id = session.committed.payload_ids.get(hello.instance, 0)
         return Opened(session, resumed, last_payload_id, clock_offset, now)
@@ -94,7 +97,12 @@ class LiveSessions:
         """One socket of the session is gone; with the last one it ends."""
         session.sockets -= 1
         if session.sockets == 0:
-            self._end(session, reason)
+            self._end(session, reason, self._intake.now())
+
+    def stop(self) -> None:
+        """Try no more to write an end: the next start will find the session open, and close it as lost."""
+        while self._retries:
+            self._retries.popitem()[1].cancel()
 
     # --- beginning
 
@@ -131,35 +139,61 @@ class LiveSessions:
             return None
         return session
 
-    async def _load(self, session_id: str) -> SessionState | None:
+    def _load(self, session_id: str) -> Deferred[SessionState | None]:
+        """How a session rests. Who asks while another waits for the answer gets the same, in the same turn: a
+        later one could be from before what the other did with the session."""
+        answer: Deferred[SessionState | None] = Deferred()
+        waiting = self._looking.setdefault(session_id, [])
+        waiting.append(answer)
+        if len(waiting) == 1:
+            Deferred.fromCoroutine(self._look_up(session_id)).addBoth(self._found, session_id)
+        return answer
+
+    async def _look_up(self, session_id: str) -> SessionState | None:
         kept = await self._store.load(session_id)
         if kept is not None:
             return _decode_state(kept)
         return await self._find(session_id)
 
+    def _found(self, outcome: Any, session_id: str) -> None:
+        for answer in self._looking.pop(session_id):
+            answer.callback(outcome)
+
     # --- ending
 
-    def _end(self, session: LiveSession, reason: EndReason) -> None:
-        ended = self._intake.end(session, reason)
+    def _end(self, session: LiveSession, reason: EndReason, at: int) -> None:
+        ended = self._intake.end(session, reason, at)
         ended.addCallbacks(
-            lambda _receipt: self._put_to_rest(session), lambda failure: self._end_later(session, failure)
+            lambda _receipt: Deferred.fromCoroutine(self._put_to_rest(session)),
+            lambda failure: self._end_later(session, at, failure),
         )
         ended.addErrback(lambda failure: log.failure("a session's end", failure=failure))
 
-    def _end_later(self, session: LiveSession, failure: Any) -> None:
+    def _end_later(self, session: LiveSession, at: int, failure: Any) -> None:
         failure.trap(NotStored)
-        self._clock.callLater(RETRY_END, self._end_again, session)
+        earlier = self._retries.pop(session.id, None)
+        if earlier is not None:
+            earlier.cancel()
+        self._retries[session.id] = self._clock.callLater(RETRY_END, self._end_again, session, at)
 
-    def _end_again(self, session: LiveSession) -> None:
-        if session.sockets == 0 and session.end_reason is not None:
-            self._end(session, session.end_reason)
+    def _end_again(self, session: LiveSession, at: int) -> None:
+        del self._retries[session.id]
+        # Resumed meanwhile, it ends another time; what is in flight then is that end.
+        if session.sockets == 0 and not session.in_flight and self.live.get(session.id) is session:
+            assert session.end_reason is not None
+            self._end(session, session.end_reason, at)
 
-    def _put_to_rest(self, session: LiveSession) -> Deferred[None] | None:
-        if session.sockets or session.in_flight:
-            return None
-        del self.live[session.id]
-        state = _encode_state(_at_rest(session))
-        return self._store.save(session.id, state, self._limits.resume_window)
+    async def _put_to_rest(self, session: LiveSession) -> None:
+        """Kept before it is forgotten here: nobody may wake up an older state meanwhile."""
+        if _is_busy(session):
+            return
+        await self._store.save(session.id, _encode_state(_at_rest(session)), self._limits.resume_window)
+        if not _is_busy(session):
+            self.live.pop(session.id, None)
+
+
+def _is_busy(session: LiveSession) -> bool:
+    return bool(session.sockets or session.in_flight)
 
 
 def _too_much(text: str) -> HandshakeRefused:
@@ -178,6 +212,7 @@ def _at_rest(session: LiveSession) -> SessionState:
         app_data=stands.app_data.encoded,
         payload_ids=stands.payload_ids,
         end_reason=session.end_reason.value if session.end_reason else None,
+        refused={instance: ids for instance, ids in session.refused.items() if ids},
     )
 
 
@@ -192,5 +227,6 @@ def _awake(state: SessionState) -> LiveSession:
         state.last_activity,
         now=Standing(state.last_seq, app_data, dict(state.payload_ids)),
         committed=Standing(state.last_seq, app_data, dict(state.payload_ids)),
+        refused={instance: list(ids) for instance, ids in state.refused.items()},
         end_reason=EndReason(state.end_reason) if state.end_reason else None,
     )

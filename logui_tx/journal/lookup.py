@@ -9,13 +9,13 @@ from typing import Any
 from attrs import asdict, fields
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 
 from logui_tx.errors import UnknownSession
 from logui_tx.journal.entry import SessionRow
 from logui_tx.journal.reader import JournalReader
 from logui_tx.journal.schema import open_reader
 from logui_tx.journal.state import SessionState
+from logui_tx.threads import daemon_pool
 
 
 class SessionLookup:
@@ -26,7 +26,7 @@ class SessionLookup:
         self._data_dir = data_dir
         self._connection: sqlite3.Connection | None = None
         self._reader: JournalReader | None = None
-        self._pool = ThreadPool(minthreads=1, maxthreads=1, name="journal lookup")
+        self._pool = daemon_pool("journal lookup", 1)
         self._pool.start()
 
     def find(self, session_id: str) -> Deferred[SessionState | None]:

@@ -16,6 +16,7 @@ from logui_tx.errors import UnknownFlight
 from logui_tx.interfaces import IRegistry
 from logui_tx.model import Flight
 from logui_tx.registry.registry import Registry
+from logui_tx.threads import daemon_pool
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class LiveRegistry:
     def __init__(self, reactor: Any, registry: Registry, pool: ThreadPool | None = None) -> None:
         self._reactor = reactor
         self._registry = registry
-        self._pool = pool or ThreadPool(minthreads=1, maxthreads=2, name="registry")
+        self._pool = pool or daemon_pool("registry", 2)
         self._known: dict[str, _Answer] = {}
         self._waiting: dict[str, list[Deferred[Flight]]] = {}
         self._questions = 0
