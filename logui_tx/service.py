@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from logui_tx import data_folder
 from logui_tx.conversation import Conversation
 from logui_tx.dialects.logui04 import LogUI04
-from logui_tx.errors import CannotListen, NotStored
+from logui_tx.errors import CannotListen, HandshakeRefused, NotStored, Refusal
 from logui_tx.intake import Intake
 from logui_tx.interfaces import IDialect, IPeer, ISessionStore
 from logui_tx.journal.entry import Entry
@@ -193,6 +193,9 @@ class LoguiService(Service):
     def _admit(self, hello: Hello, connection: Connection, dialect: IDialect) -> Deferred[Opened]:
         async def admit() -> Opened:
             flight = await self._parts.admission.admit(hello, connection.origin, dialect.client_version)
+            if self._stopping:
+                # Opened now, its end might not reach the journal any more.
+                raise HandshakeRefused(Refusal.SHUTDOWN, "The server is shutting down.")
             return await self._parts.sessions.open(flight, dialect.name, hello, connection)
 
         return ensureDeferred(admit())
@@ -243,6 +246,7 @@ class LoguiService(Service):
         for socket in list(self._sockets):
             socket.dropConnection(abort=True)
         await parts.intake.when_idle()
+        parts.sessions.stop()
         await deferToThread(parts.journal.stop)
         await parts.registry.stop()
         await parts.lookup.stop()
@@ -262,7 +266,7 @@ class LoguiService(Service):
         self._enough = Deferred()
         timer = self._reactor.callLater(timeout, self._stop_waiting)
         for socket in self._sockets:
-            socket.is_closed.addCallback(self._maybe_last)
+            socket.gone.addCallback(self._maybe_last)
         await self._enough
         if timer.active():
             timer.cancel()

@@ -24,12 +24,23 @@ _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'{}[]"'))
-_STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+_ALIKE = bytes.maketrans(b"[]", b"{}")
+_STEP = {ord("{"): 1, ord("}"): -1}
+_SHALLOW = 16
+"""Levels that are looked at all at once; few texts have more, and those are read bracket by bracket."""
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class BadJSON(ValueError):
     """Not JSON as the protocol understands it; the text says where."""
+
+
+class TooMany(ValueError):
+    """An array has more elements than allowed; ``count`` is how many."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} elements")
+        self.count = count
 
 
 def members(text: bytes) -> dict[str, bytes]:
@@ -51,18 +62,26 @@ def members(text: bytes) -> dict[str, bytes]:
     return _members_with_surrogates(text)
 
 
-def elements(text: bytes) -> list[bytes]:
-    """An array's elements, each as it was written. Raises :class:`BadJSON` where it is not an array."""
+def elements(text: bytes, most: int | None = None) -> list[bytes]:
+    """An array's elements, each as it was written.
+
+    Raises :class:`BadJSON` where it is not an array, :class:`TooMany` where it has more than ``most``.
+    """
+    found: list[bytes] | list[msgspec.Raw]
     try:
-        return [bytes(element) for element in _ELEMENTS.decode(text)]
+        found = _ELEMENTS.decode(text)
     except msgspec.ValidationError:
         raise BadJSON("a JSON array is expected") from None
     except msgspec.DecodeError as error:
         if not _SURROGATE.search(text):
             raise BadJSON(str(error)) from None
+        found = _elements_with_surrogates(text)
     except RecursionError:
         raise BadJSON("the nesting is too deep") from None
-    return _elements_with_surrogates(text)
+    # Before anything is copied: a message may hold millions of nothings.
+    if most is not None and len(found) > most:
+        raise TooMany(len(found))
+    return [bytes(element) for element in found]
 
 
 def value(text: bytes) -> Any:
@@ -80,8 +99,15 @@ def nests_too_deep(text: bytes) -> bool:
     if b"\\" in text:
         text = _ESCAPE.sub(b"", text)
     # With escapes gone, every second piece between quotes stands outside of strings.
-    outside = b"".join(text.translate(None, _NOT_STRUCTURE).split(b'"')[::2])
-    return any(depth > MAX_DEPTH for depth in accumulate(map(_STEP.__getitem__, outside)))
+    brackets = b"".join(text.translate(_ALIKE, _NOT_STRUCTURE).split(b'"')[::2])
+    most = MAX_DEPTH
+    for _ in range(_SHALLOW):
+        if not brackets:
+            return False
+        # Without its innermost pairs a text is one level less deep.
+        brackets = brackets.replace(b"{}", b"")
+        most -= 1
+    return any(depth > most for depth in accumulate(map(_STEP.__getitem__, brackets)))
 
 
 def _refuse(name: str) -> NoReturn:

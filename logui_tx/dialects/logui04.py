@@ -30,7 +30,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from zope.interface import implementer
 
 from logui_tx.dialects import json_text
-from logui_tx.dialects.json_text import BadJSON
+from logui_tx.dialects.json_text import BadJSON, TooMany
 from logui_tx.dialects.times import MAX_TIME, to_iso_8601, to_milliseconds
 from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
 from logui_tx.interfaces import IDialect
@@ -170,13 +170,13 @@ class LogUI04:
         if "eventsToBeLogged" not in found:
             raise BadRequest("The event payload lacks 'eventsToBeLogged'.")
         try:
-            events = json_text.elements(found["eventsToBeLogged"])
+            events = json_text.elements(found["eventsToBeLogged"], self.max_events)
         except BadJSON:
             raise BadRequest("'eventsToBeLogged' must be an array.") from None
-        if len(events) > self.max_events:
+        except TooMany as many:
             raise BadRequest(
-                f"The event payload holds {len(events)} events; at most {self.max_events} are allowed."
-            )
+                f"The event payload holds {many.count} events; at most {self.max_events} are allowed."
+            ) from None
         for position, event in enumerate(events):
             if _event_time(event) is None:
                 raise BadEvent(

@@ -11,6 +11,7 @@ from typing import Any
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.web.http import Request
@@ -61,6 +62,7 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
     factory: EndpointFactory
     connection: Connection
     conversation: Conversation | None = None
+    closeHandshakeTimeoutCall: Any
 
     # --- IPeer
 
@@ -101,11 +103,17 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onOpen(self) -> None:
         self._held: set[str] = set()
+        # Autobahn's own is_closed may fire while the transport still has something to say.
+        self.gone: Deferred[None] = Deferred()
         # The HTTP channel regulated this transport until now.
         self.transport.unregisterProducer()
         self.transport.registerProducer(_WriteFlow(self), True)
         self.conversation = self.factory.converse(self, self.connection)
         self.factory.sockets.add(self)
+
+    def onMessageFrame(self, payload: list[bytes]) -> None:
+        # Empty fragments add nothing to a message's size, and would pile up without end.
+        super().onMessageFrame([part for part in payload if part])
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         try:
@@ -115,11 +123,16 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
             self.close(Close(1011, "server error"))
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: ARG002
+        if self.closeHandshakeTimeoutCall is not None:
+            # Autobahn would let it run, and hold on to this connection until then.
+            self.closeHandshakeTimeoutCall.cancel()
+            self.closeHandshakeTimeoutCall = None
         self.factory.gate.leave(self.connection.address)
         self.factory.sockets.discard(self)
         if self.conversation is not None:
             self.conversation.lost(self._end_reason(wasClean))
             self.conversation = None
+            self.gone.callback(None)
 
     def _end_reason(self, clean: bool) -> EndReason:
         if self.failedByMe:

@@ -1,4 +1,4 @@
-"""A real server in the test's own process and reactor, on a free loopback port; and a client to talk to it."""
+"""A real server in the test's own process and reactor, on a free loopback port, and a client for it."""
 
 from __future__ import annotations
 
