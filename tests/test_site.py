@@ -1,0 +1,172 @@
+import http.client
+from contextlib import closing
+from email.utils import formatdate
+from math import ceil
+from typing import NamedTuple
+
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from logui_tx.web.site import STATIC, Folder, Page, Root, make_site, static_files
+
+BODY = "<p>Grüße"
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class SiteTestCase(TestCase):
+    """A site with ``/``, ``/demo``, ``/static`` and a folder, asked over a real connection."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        root = Root(
+            {"": Page("top"), "demo": Page(BODY), "static": static_files(), "a": Folder({"b": Page("b")})}
+        )
+        self.site = make_site(root, reactor)
+        self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
+        self.addCleanup(self.port.stopListening)
+
+    async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """``path`` goes out as it is, nothing is made tidy."""
+
+        def ask() -> Answer:
+            address = self.port.getHost()
+            with closing(http.client.HTTPConnection(address.host, address.port, timeout=60)) as connection:
+                named = {name.replace("_", "-"): value for name, value in headers.items()}
+                connection.request(method, path, headers={"Connection": "close", **named})
+                answer = connection.getresponse()
+                return Answer(answer.status, answer.headers, answer.read())
+
+        return await deferToThread(ask)
+
+
+class PageTests(SiteTestCase):
+    async def test_with_and_without_a_slash(self) -> None:
+        for path in ("/demo", "/demo/", "/demo?x=1"):
+            answer = await self.ask(path)
+            self.assertEqual((answer.status, answer.body.decode()), (200, BODY), path)
+            self.assertEqual(answer.headers["Content-Type"], "text/html; charset=utf-8")
+            self.assertEqual(answer.headers["Cache-Control"], "no-cache")
+
+    async def test_the_top(self) -> None:
+        self.assertEqual((await self.ask("/")).body, b"top")
+
+    async def test_what_is_not_there(self) -> None:
+        for path in (
+            "/demo/x",
+            "/demo//",
+            "/demo/x/",
+            "/nothing",
+            "/a",
+            "/a/",
+            "/a/x",
+            "/a//",
+            "/DEMO",
+            "/%ff",
+        ):
+            self.assertEqual((await self.ask(path)).status, 404, path)
+
+    async def test_a_path_is_not_shown_back(self) -> None:
+        answer = await self.ask("/<script>alert(1)</script>")
+        self.assertEqual(answer.status, 404)
+        self.assertNotIn(b"alert", answer.body)
+
+    async def test_head(self) -> None:
+        got, asked = await self.ask("/demo/"), await self.ask("/demo/", "HEAD")
+        self.assertEqual((asked.status, asked.body), (200, b""))
+        self.assertEqual(asked.headers["Content-Length"], str(len(BODY.encode())))
+        self.assertEqual(asked.headers["Content-Type"], got.headers["Content-Type"])
+
+    async def test_other_methods(self) -> None:
+        answer = await self.ask("/demo/", "POST")
+        self.assertEqual(answer.status, 405)
+        self.assertEqual(set(answer.headers["Allow"].split(", ")), {"GET", "HEAD"})
+        self.assertEqual((await self.ask("/demo/", "DELETE")).status, 501)
+
+
+class HeaderTests(SiteTestCase):
+    async def test_everything_is_guarded(self) -> None:
+        for method, path, status in (
+            ("GET", "/", 200),
+            ("GET", "/demo/", 200),
+            ("HEAD", "/demo/", 200),
+            ("POST", "/demo/", 405),
+            ("GET", "/nothing", 404),
+            ("GET", "/a/x", 404),
+            ("GET", "/static/demo.js", 200),
+            ("GET", "/static/nothing", 404),
+        ):
+            answer = await self.ask(path, method)
+            self.assertEqual(answer.status, status, path)
+            self.assertEqual(
+                answer.headers["Content-Security-Policy"],
+                "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'self'",
+                path,
+            )
+            self.assertEqual(answer.headers["X-Content-Type-Options"], "nosniff", path)
+            self.assertEqual(answer.headers["Referrer-Policy"], "same-origin", path)
+            self.assertNotIn("Server", answer.headers, path)
+
+
+class StaticFileTests(SiteTestCase):
+    async def test_content_types(self) -> None:
+        # nosniff makes a browser refuse a script or a style sheet of another type.
+        for path, types in (
+            ("demo.js", {"text/javascript", "application/javascript"}),
+            ("demo.css", {"text/css"}),
+            ("icon.svg", {"image/svg+xml"}),
+        ):
+            answer = await self.ask(f"/static/{path}")
+            self.assertEqual((answer.status, answer.body), (200, (STATIC / path).read_bytes()))
+            self.assertIn(answer.headers["Content-Type"], types)
+
+    async def test_what_did_not_change_is_not_sent_again(self) -> None:
+        changed = (await self.ask("/static/demo.js")).headers["Last-Modified"]
+        self.assertEqual(changed, formatdate(ceil((STATIC / "demo.js").stat().st_mtime), usegmt=True))
+        again = await self.ask("/static/demo.js", If_Modified_Since=changed)
+        self.assertEqual((again.status, again.body), (304, b""))
+        older = await self.ask("/static/demo.js", If_Modified_Since=formatdate(0, usegmt=True))
+        self.assertEqual(older.status, 200)
+
+    async def test_head(self) -> None:
+        answer = await self.ask("/static/demo.js", "HEAD")
+        self.assertEqual((answer.status, answer.body), (200, b""))
+        self.assertEqual(answer.headers["Content-Length"], str((STATIC / "demo.js").stat().st_size))
+
+    async def test_other_methods(self) -> None:
+        self.assertEqual((await self.ask("/static/demo.js", "POST")).status, 405)
+
+    async def test_there_is_no_listing(self) -> None:
+        for path in ("/static/", "/static//", "/static/."):
+            answer = await self.ask(path)
+            self.assertNotEqual(answer.status, 200, path)
+            self.assertNotIn(b"demo.js", answer.body, path)
+
+    async def test_nothing_outside_is_reached(self) -> None:
+        self.assertTrue((STATIC.parent / "site.py").exists())
+        for path in (
+            "/static/../site.py",
+            "/static/%2e%2e/site.py",
+            "/static/..%2fsite.py",
+            "/static/%2e%2e%2fsite.py",
+            "/static/..%5csite.py",
+            "/static/%252e%252e/site.py",
+            "/static/./../site.py",
+            "/static/demo.js/../../site.py",
+            "/static/%2fetc%2fpasswd",
+            "/static//etc/passwd",
+            "/../logui_tx/web/site.py",
+        ):
+            answer = await self.ask(path)
+            self.assertEqual(answer.status, 404, path)
+            self.assertNotIn(b"import", answer.body, path)
+            self.assertNotIn(b"root:", answer.body, path)
+
+    async def test_a_name_too_long_for_a_file(self) -> None:
+        self.assertEqual((await self.ask("/static/" + "x" * 2000)).status, 404)
