@@ -341,11 +341,14 @@ class ScriptedTests(DemoPageTestCase):
             route.close(code=1011, reason=f"no {len(attempts)}")
 
         self.page.route_web_socket("**/logui/endpoint/0.4.0/", hang_up)
-        for attempt, longest in enumerate((500, 1000, 2000, 4000, 8000, 15000, 15000), 1):
-            self.page.clock.run_for(longest / 2 - 10)
+        detail = self.page.locator("#detail")
+        for attempt, longest in enumerate((0.5, 1, 2, 4, 8, 15, 15), 1):
+            seconds = float(detail.inner_text().removesuffix(" s.").rpartition(" ")[2])
+            self.assertGreaterEqual(seconds + 0.05, longest / 2)
+            self.assertLessEqual(seconds - 0.05, longest)
             self.assertEqual(len(attempts), attempt - 1)
-            self.page.clock.run_for(longest / 2 + 20)
-            expect(self.page.locator("#detail")).to_contain_text(f"1011, no {attempt}. Trying again in")
+            self.page.clock.run_for(seconds * 1000 + 60)
+            expect(detail).to_contain_text(f"1011, no {attempt}. Trying again in")
             self.assertEqual(len(attempts), attempt)
 
     def test_too_many_bad_requests_end_it(self) -> None:
