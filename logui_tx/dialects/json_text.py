@@ -62,6 +62,13 @@ def members(text: bytes) -> dict[str, bytes]:
     return _members_with_surrogates(text)
 
 
+def message(text: bytes) -> dict[str, bytes]:
+    """A whole message's members: as :func:`members`, and it must not nest too deep."""
+    if nests_too_deep(text):
+        raise BadJSON(f"the nesting is deeper than {MAX_DEPTH}")
+    return members(text)
+
+
 def elements(text: bytes, most: int | None = None) -> list[bytes]:
     """An array's elements, each as it was written.
 

@@ -99,9 +99,7 @@ class LogUI04:
         if binary:
             raise HandshakeRefused(Refusal.MALFORMED, "The handshake must be a text message.")
         try:
-            if json_text.nests_too_deep(message):
-                raise BadJSON(f"the nesting is deeper than {json_text.MAX_DEPTH}")
-            found = json_text.members(message)
+            found = json_text.message(message)
         except BadJSON as error:
             raise HandshakeRefused(
                 Refusal.MALFORMED, f"The handshake is not a valid JSON object: {error}."
@@ -141,9 +139,7 @@ class LogUI04:
     def _read_carefully(self, message: bytes) -> Batch | AppDataChange:
         """The same answer as the quick way, or precisely what is wrong."""
         try:
-            if json_text.nests_too_deep(message):
-                raise BadJSON(f"the nesting is deeper than {json_text.MAX_DEPTH}")
-            found = json_text.members(message)
+            found = json_text.message(message)
         except BadJSON as error:
             raise BadRequest(
                 f"The server did not understand the request: not a valid JSON object: {error}."
