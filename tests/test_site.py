@@ -1,7 +1,5 @@
 import http.client
 from contextlib import closing
-from email.utils import formatdate
-from math import ceil
 from typing import NamedTuple
 
 from twisted.internet import reactor
@@ -124,15 +122,16 @@ class StaticFileTests(SiteTestCase):
         ):
             answer = await self.ask(f"/static/{path}")
             self.assertEqual((answer.status, answer.body), (200, (STATIC / path).read_bytes()))
-            self.assertIn(answer.headers["Content-Type"], types)
+            self.assertIn(answer.headers["Content-Type"].partition(";")[0], types)
 
     async def test_what_did_not_change_is_not_sent_again(self) -> None:
-        changed = (await self.ask("/static/demo.js")).headers["Last-Modified"]
-        self.assertEqual(changed, formatdate(ceil((STATIC / "demo.js").stat().st_mtime), usegmt=True))
-        again = await self.ask("/static/demo.js", If_Modified_Since=changed)
-        self.assertEqual((again.status, again.body), (304, b""))
-        older = await self.ask("/static/demo.js", If_Modified_Since=formatdate(0, usegmt=True))
-        self.assertEqual(older.status, 200)
+        for path in ("/static/demo.js", "/demo/"):
+            first = await self.ask(path)
+            self.assertEqual(first.headers["Cache-Control"], "no-cache")
+            again = await self.ask(path, If_None_Match=first.headers["ETag"])
+            self.assertEqual((again.status, again.body), (304, b""))
+            changed = await self.ask(path, If_None_Match='"another"')
+            self.assertEqual((changed.status, changed.body), (200, first.body))
 
     async def test_head(self) -> None:
         answer = await self.ask("/static/demo.js", "HEAD")
@@ -162,6 +161,9 @@ class StaticFileTests(SiteTestCase):
             "/static/%2fetc%2fpasswd",
             "/static//etc/passwd",
             "/../logui_tx/web/site.py",
+            "/static/%00",
+            "/static/demo.js%00",
+            "/static/%ff",
         ):
             answer = await self.ask(path)
             self.assertEqual(answer.status, 404, path)

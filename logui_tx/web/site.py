@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import mimetypes
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from twisted.web.http import CACHED
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
-from twisted.web.static import File
 
 STATIC = Path(__file__).with_name("static")
 IDLE_TIMEOUT = 60
@@ -49,12 +51,13 @@ class Root(Folder):
 
 
 class Page(Resource):
-    """Text that was made before, at ``/x`` and ``/x/``."""
+    """A body that is known beforehand, at ``/x`` and ``/x/``; browsers ask each time whether it changed."""
 
-    def __init__(self, body: str, content_type: str = "text/html; charset=utf-8") -> None:
+    def __init__(self, body: str | bytes, content_type: str = "text/html; charset=utf-8") -> None:
         Resource.__init__(self)
-        self._body = body.encode()
+        self._body = body if isinstance(body, bytes) else body.encode()
         self._type = content_type
+        self._tag = f'"{hashlib.sha256(self._body).hexdigest()[:32]}"'.encode()
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         return self if path == b"" and request.postpath == [] else notFound()
@@ -62,14 +65,17 @@ class Page(Resource):
     def render_GET(self, request: Request) -> bytes:
         request.setHeader("Content-Type", self._type)
         request.setHeader("Cache-Control", "no-cache")
-        return self._body
+        return b"" if request.setETag(self._tag) is CACHED else self._body
 
 
-def static_files() -> File:
-    """The files that pages need, without a listing of them."""
-    files = File(str(STATIC))
-    files.directoryListing = notFound  # type: ignore[method-assign]
-    return files
+def static_files() -> Folder:
+    """The files that pages need, read now: nothing of a request ever becomes a path."""
+    return Folder({path.name: Page(path.read_bytes(), _content_type(path)) for path in STATIC.iterdir()})
+
+
+def _content_type(path: Path) -> str:
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 
 def make_site(root: Resource, reactor: Any) -> Site:

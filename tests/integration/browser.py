@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from playwright.sync_api import Page, expect, sync_playwright
@@ -67,8 +68,7 @@ class Account:
 
 class DemoPageTestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.data_dir = Path(self.mktemp()).absolute()
-        self.data_dir.mkdir(parents=True)
+        self.data_dir = Path(self.enterContext(TemporaryDirectory()))
         self.server = self.serve()
         playwright = sync_playwright().start()
         self.addCleanup(playwright.stop)
