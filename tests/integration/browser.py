@@ -15,7 +15,7 @@ from logui_tx.dialects.logui04 import LogUI04
 from logui_tx.journal.reader import JournalReader
 from logui_tx.journal.schema import open_reader
 from logui_tx.model import Session
-from tests.integration.process import ServerProcess
+from tests.integration.process import TWISTD, ServerProcess
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
@@ -67,6 +67,8 @@ class Account:
 
 
 class DemoPageTestCase(SynchronousTestCase):
+    command = (*TWISTD, "--demo")
+
     def setUp(self) -> None:
         self.data_dir = Path(self.enterContext(TemporaryDirectory()))
         self.server = self.serve()
@@ -79,7 +81,7 @@ class DemoPageTestCase(SynchronousTestCase):
         self.page = self.new_page()
 
     def serve(self, port: int = 0) -> ServerProcess:
-        running = ServerProcess(self.data_dir, "--demo", port=port)
+        running = ServerProcess(self.data_dir, port=port, command=self.command)
         self.addCleanup(running.kill)
         return running
 

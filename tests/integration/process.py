@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 BIN = Path(sys.executable).parent
 """Where twistd and logui are installed, beside the Python that runs the tests."""
+
+TWISTD = (str(BIN / "twistd"), "-n", "--pidfile=", "logui")
 
 START_TIMEOUT = 60
 STOP_TIMEOUT = 60
@@ -26,22 +28,13 @@ _LISTENING = re.compile(r"listening on http://[^:]+:(\d+)/")
 class ServerProcess:
     """A running server; its output is gathered in ``log`` (lines)."""
 
-    def __init__(self, data_dir: Path, *options: str, port: int = 0, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(self, data_dir: Path, *options: str, port: int = 0, command: Sequence[str] = TWISTD) -> None:
         self.data_dir = data_dir
         self.log: list[str] = []
         self.port = 0
         self._ready = threading.Event()
         self.process = subprocess.Popen(
-            [
-                *prefix,
-                str(BIN / "twistd"),
-                "-n",
-                "--pidfile=",
-                "logui",
-                f"--data-dir={data_dir}",
-                f"--listen=tcp:{port}:interface=127.0.0.1",
-                *options,
-            ],
+            [*command, f"--data-dir={data_dir}", f"--listen=tcp:{port}:interface=127.0.0.1", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
