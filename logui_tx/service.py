@@ -23,6 +23,7 @@ from logui_tx.intake import Intake
 from logui_tx.interfaces import IDialect, IPeer, ISessionStore
 from logui_tx.journal.entry import Entry
 from logui_tx.journal.lookup import SessionLookup
+from logui_tx.journal.gatherer import TurnGatherer
 from logui_tx.journal.writer import JournalWriter
 from logui_tx.model import Connection, Hello
 from logui_tx.options import Settings
@@ -148,7 +149,7 @@ class LoguiService(Service):
         journal = JournalWriter(
             folder, settled, compression=settings.compression, commit_delay=settings.commit_delay
         )
-        intake = Intake(self._reactor, journal.append, limits)
+        intake = Intake(self._reactor, TurnGatherer(self._reactor, journal.append).append, limits)
         lost = journal.start(intake.now())
         if lost:
             log.warn("{lost} sessions were left open by a crash and are closed as lost", lost=lost)
