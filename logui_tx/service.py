@@ -22,8 +22,8 @@ from logui_tx.errors import CannotListen, HandshakeRefused, NotStored, Refusal
 from logui_tx.intake import Intake
 from logui_tx.interfaces import IDialect, IPeer, ISessionStore
 from logui_tx.journal.entry import Entry
-from logui_tx.journal.lookup import SessionLookup
 from logui_tx.journal.gatherer import TurnGatherer
+from logui_tx.journal.lookup import SessionLookup
 from logui_tx.journal.writer import JournalWriter
 from logui_tx.model import Connection, Hello
 from logui_tx.options import Settings
