@@ -101,6 +101,10 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
 
     # --- Autobahn
 
+    def dataReceived(self, data: bytes) -> None:
+        # Autobahn's own formats a line for the log on every read, whether it is logged or not.
+        self._dataReceived(data)
+
     def onOpen(self) -> None:
         self._held: set[str] = set()
         # Autobahn's own is_closed may fire while the transport still has something to say.
