@@ -25,10 +25,13 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'{}[]"'))
 _ALIKE = bytes.maketrans(b"[]", b"{}")
-_STEP = {ord("{"): 1, ord("}"): -1}
+_STEPS = bytes.maketrans(b"{}", bytes((1, 255)))
 _SHALLOW = 16
 """Levels that are looked at all at once; few texts have more, and those are read bracket by bracket."""
 _SPACE = re.compile(r"[ \t\n\r]*")
+
+
+_PAIR_OR_LONE = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)", re.DOTALL)
 
 
 class BadJSON(ValueError):
@@ -67,6 +70,13 @@ def message(text: bytes) -> dict[str, bytes]:
     if nests_too_deep(text):
         raise BadJSON(f"the nesting is deeper than {MAX_DEPTH}")
     return members(text)
+
+
+def repaired(text: bytes) -> bytes | None:
+    """The text with U+FFFD in place of every lone surrogate, as long as before; None where it has none."""
+    if not _SURROGATE.search(text):
+        return None
+    return _PAIR_OR_LONE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
 
 
 def elements(text: bytes, most: int | None = None) -> list[bytes]:
@@ -114,7 +124,8 @@ def nests_too_deep(text: bytes) -> bool:
         # Without its innermost pairs a text is one level less deep.
         brackets = brackets.replace(b"{}", b"")
         most -= 1
-    return any(depth > most for depth in accumulate(map(_STEP.__getitem__, brackets)))
+    # One for an opening bracket and minus one for a closing one: the sums are the depths.
+    return max(accumulate(memoryview(brackets.translate(_STEPS)).cast("b"))) > most
 
 
 def _refuse(name: str) -> NoReturn:

@@ -41,6 +41,9 @@ HITS = 5
 MAX_PAYLOAD_ID = 2**53 - 1
 MAX_INSTANCE = 128
 MAX_REFERRER = 8192
+MAX_EXACT = 65_536
+"""Of a larger message that is refused, the copy of a bad event may have U+FFFD for a lone surrogate: reading
+them exactly is slow, and others would wait."""
 
 # A number from here on is a time in ms, whatever more the rules of times.py say.
 _SURELY_MILLISECONDS = 10**12
@@ -118,23 +121,38 @@ class LogUI04:
         """See :meth:`IDialect.read`."""
         if binary:
             raise BadRequest("The server did not understand the request: binary messages are not part of it.")
+        return self._accept(message) or self._read_again(message)
+
+    def _accept(self, message: bytes) -> Batch | None:
+        """The quick way: a payload without fault; None for everything else."""
         try:
             payload = _read_payload(message)
         except _UNREADABLE:
-            return self._read_carefully(message)
+            return None
         for stamp in payload.eventsToBeLogged:
             time = stamp.clientDateTime
             if (type(time) is not int or not 0 <= time <= MAX_TIME) and to_milliseconds(time) is None:
-                return self._read_carefully(message)
+                return None
         events = len(payload.eventsToBeLogged)
         if events > self.max_events or json_text.nests_too_deep(message):
-            return self._read_carefully(message)
+            return None
         return Batch(
             events=events,
             payload_id=None if payload.payloadID is UNSET else payload.payloadID,
             instance=None if payload.clientInstance is UNSET else payload.clientInstance,
             leave=None if payload.session is UNSET else _LEAVE[payload.session],
         )
+
+    def _read_again(self, message: bytes) -> Batch | AppDataChange:
+        """A payload with lone surrogates, or what is no payload without fault."""
+        repaired = json_text.repaired(message)
+        if repaired is not None:
+            batch = self._accept(repaired)
+            if batch is not None and "\ufffd" not in (batch.instance or ""):
+                return batch
+            if len(message) > MAX_EXACT:
+                message = repaired
+        return self._read_carefully(message)
 
     def _read_carefully(self, message: bytes) -> Batch | AppDataChange:
         """The same answer as the quick way, or precisely what is wrong."""

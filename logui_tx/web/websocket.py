@@ -97,6 +97,13 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
         """One reason less."""
         self._held.discard(why)
         if not self._held and self.state != self.STATE_CLOSED:
+            # What was read before comes first; in a turn of its own, because this may be within a message.
+            self.factory.reactor.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._held and self.state != self.STATE_CLOSED:
+            self.consumeData()
+        if not self._held and self.state != self.STATE_CLOSED:
             self.transport.resumeProducing()
 
     # --- Autobahn
@@ -114,6 +121,15 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
         self.transport.registerProducer(_WriteFlow(self), True)
         self.conversation = self.factory.converse(self, self.connection)
         self.factory.sockets.add(self)
+
+    def consumeData(self) -> None:
+        # One read may hold many messages, each a thousand times its size once it is inflated: what is held
+        # back stays as it came.
+        if self.state != self.STATE_OPEN:
+            super().consumeData()
+        else:
+            while not self._held and self.processData() and self.state != self.STATE_CLOSED:
+                pass
 
     def onMessageFrame(self, payload: list[bytes]) -> None:
         # Empty fragments add nothing to a message's size, and would pile up without end.
