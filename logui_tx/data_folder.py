@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -41,7 +42,8 @@ def lock(folder: Path) -> IO[str]:
         raise DataFolderUnusable(
             f"the data folder {folder} is in use by another server (process {owner or 'unknown'})"
         ) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    # The lock counts, not what is written: there may be no room for it.
+    with contextlib.suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), f"{os.getpid()}\n".encode())
     return file

@@ -204,8 +204,8 @@ class LoguiService(Service):
     # --- health
 
     async def _journal_health(self) -> Health:
-        failing = self._parts.journal.failing
-        return Health(State.FAILING, f"cannot be written: {failing}") if failing else Health()
+        trouble = self._parts.journal.trouble()
+        return Health(State.FAILING, trouble) if trouble else Health()
 
     async def _registry_health(self) -> Health:
         await self._parts.registry.check()

@@ -6,6 +6,7 @@ not write it says, takes back in its own state, and tries again with the next en
 
 from __future__ import annotations
 
+import os
 import queue
 import sqlite3
 import threading
@@ -13,12 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from attrs import astuple, define, field
+from attrs import astuple
 from twisted.logger import Logger
 
 from logui_tx.errors import CorruptSegment, DataFolderUnusable, NotStored
 from logui_tx.journal import schema
-from logui_tx.journal.entry import Entry, SessionHandle
+from logui_tx.journal.entry import Entry
+from logui_tx.journal.group import Group, Progress
 from logui_tx.journal.segment import Kind, Record, SegmentReader, SegmentWriter, pack_sessions
 
 log = Logger()
@@ -32,6 +34,7 @@ MAX_COMMIT = 16 * 1024 * 1024
 _PROBE_INTERVAL = 1.0
 _PROBE = "-" * 65_536
 _CHECKED_SEGMENTS = 16
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE)
 
 _INSERT_SESSION = (
     "INSERT INTO session (id, flight_id, application_id, dialect, started_at, user_agent, origin, referrer,"
@@ -50,39 +53,6 @@ _UPSERT_INSTANCE = (
     "INSERT INTO instance VALUES (?, ?, ?) ON CONFLICT (session, name)"
     " DO UPDATE SET last_payload_id = max(last_payload_id, excluded.last_payload_id)"
 )
-
-
-@define
-class _Progress:
-    """What a commit adds to a session."""
-
-    last_activity: int
-    version: int
-    events: int = 0
-    size: int = 0
-    last_seq: int = 0
-
-
-@define
-class _Group:
-    """A commit in the making."""
-
-    records: list[Record] = field(factory=list)
-    messages: list[bytes] = field(factory=list)
-    progress: dict[int, _Progress] = field(factory=dict)
-    instances: dict[tuple[int, str], int] = field(factory=dict)
-    ended: dict[int, tuple[int, str]] = field(factory=dict)
-    before: list[tuple[SessionHandle, int | None, bool, bytes | None, int]] = field(factory=list)
-
-    def remember(self, handle: SessionHandle) -> None:
-        """Note how a handle stands before it is changed."""
-        self.before.append((handle, handle.number, handle.open, handle.app_data, handle.version))
-
-    def take_back(self) -> None:
-        """Set all handles back: the commit failed."""
-        for handle, number, is_open, app_data, version in reversed(self.before):
-            handle.number, handle.open = number, is_open
-            handle.app_data, handle.version = app_data, version
 
 
 class JournalWriter:
@@ -104,6 +74,8 @@ class JournalWriter:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._connection: sqlite3.Connection
         self._next_segment = 1
+        self._lost_at: int | None = None
+        self._inode = 0
 
     # --- the reactor's side
 
@@ -113,15 +85,30 @@ class JournalWriter:
         ``now`` in UNIX ms. Raises :class:`DataFolderUnusable`.
         """
         self._connection = schema.open_journal(self.data_dir, create=True)
+        lost = 0
         try:
             self._check()
-            lost = self._close_lost_sessions(now)
+            self._lost_at = now
+            lost = self._close_lost_sessions()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in _NO_ROOM:
+                raise self._does_not_pass(error) from None
+            # A full disk is an announced state, also at the start; the rest comes when there is room.
+            self._fail(error)
         except (sqlite3.Error, CorruptSegment) as error:
-            self._connection.close()
-            path = self.data_dir / schema.FILE
-            raise DataFolderUnusable(f"the journal {path} does not pass its check: {error}") from None
+            raise self._does_not_pass(error) from None
+        self._inode = self._file().st_ino
         self._thread.start()
         return lost
+
+    def trouble(self) -> str | None:
+        """Why nothing can be stored, or would not stay; None while all is well."""
+        if self.failing is not None:
+            return f"cannot be written: {self.failing}"
+        try:
+            return None if self._file().st_ino == self._inode else "its file was replaced"
+        except OSError:
+            return "its file is gone"
 
     def append(self, entry: Entry) -> None:
         """Have the entry written; it is settled in the order of the calls."""
@@ -189,9 +176,10 @@ class JournalWriter:
             self._settled(fresh, None)
 
     def _commit(self, entries: list[Entry]) -> None:
-        group = _Group()
+        group = Group()
         begun = False
         try:
+            self._close_lost_sessions()
             for entry in entries:
                 if entry.kind is None:
                     continue
@@ -207,7 +195,7 @@ class JournalWriter:
             group.take_back()
             raise
 
-    def _add(self, group: _Group, entry: Entry) -> None:
+    def _add(self, group: Group, entry: Entry) -> None:
         handle, kind = entry.handle, entry.kind
         assert kind is not None
         if not handle.open or entry.app_data != handle.app_data:
@@ -228,7 +216,7 @@ class JournalWriter:
         )
         progress = group.progress.get(number)
         if progress is None:
-            progress = group.progress[number] = _Progress(entry.received, handle.version)
+            progress = group.progress[number] = Progress(entry.received, handle.version)
         progress.last_activity = max(progress.last_activity, entry.received)
         progress.version = handle.version
         if entry.message:
@@ -244,7 +232,7 @@ class JournalWriter:
             group.remember(handle)
             handle.open = False
 
-    def _bring_up_to_date(self, group: _Group, entry: Entry) -> None:
+    def _bring_up_to_date(self, group: Group, entry: Entry) -> None:
         """Make the session's row, open it again, or note its new application-specific data."""
         handle = entry.handle
         group.remember(handle)
@@ -276,7 +264,7 @@ class JournalWriter:
         )
         return updated.rowcount == 1
 
-    def _write(self, group: _Group) -> None:
+    def _write(self, group: Group) -> None:
         received = [record.received for record in group.records]
         segment = self._next_segment
         self._connection.execute(
@@ -331,6 +319,7 @@ class JournalWriter:
     def _probe(self) -> None:
         """See whether writing works again, so that health turns green without waiting for a client."""
         try:
+            self._close_lost_sessions()
             self._connection.execute("REPLACE INTO meta VALUES ('probe', ?)", (_PROBE,))
             self._connection.execute("DELETE FROM meta WHERE key = 'probe'")
         except sqlite3.Error as error:
@@ -355,23 +344,39 @@ class JournalWriter:
         (last,) = self._connection.execute("SELECT max(id) FROM segment").fetchone()
         self._next_segment = (last or 0) + 1
 
-    def _close_lost_sessions(self, now: int) -> int:
-        """Sessions that a crash left open ended, as far as anybody knows, with their last activity."""
+    def _file(self) -> os.stat_result:
+        return (self.data_dir / schema.FILE).stat()
+
+    def _does_not_pass(self, error: Exception) -> DataFolderUnusable:
+        self._connection.close()
+        return DataFolderUnusable(
+            f"the journal {self.data_dir / schema.FILE} does not pass its check: {error}"
+        )
+
+    def _close_lost_sessions(self) -> int:
+        """Sessions that a crash left open ended, as far as anybody knows, with their last activity.
+
+        Done once, before anything else is written: a session that is resumed later is not among them.
+        """
+        if self._lost_at is None:
+            return 0
         rows = self._connection.execute(
             "SELECT session, last_activity, coalesce(app_data, 0) FROM progress WHERE ended_at IS NULL"
         ).fetchall()
         if rows:
-            group = _Group()
+            group = Group()
             for number, last_activity, version in rows:
-                group.records.append(Record(Kind.ENDED, number, now, version))
-                group.progress[number] = _Progress(last_activity, version)
+                group.records.append(Record(Kind.ENDED, number, self._lost_at, version))
+                group.progress[number] = Progress(last_activity, version)
                 group.ended[number] = last_activity, "lost"
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._write(group)
                 self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
             self._next_segment += 1
+        self._lost_at = None
         return len(rows)
