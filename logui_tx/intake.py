@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -24,6 +25,8 @@ from logui_tx.journal.segment import Kind
 from logui_tx.model import AppDataChange, Batch, EndReason, Limits, Receipt
 
 log = Logger()
+
+_encode = msgspec.json.Encoder().encode
 
 
 @define(eq=False)
@@ -52,6 +55,7 @@ class LiveSession:
     now: Standing = field(factory=Standing)
     committed: Standing = field(factory=Standing)
     refused: dict[str, list[int]] = field(factory=dict)
+    refused_on_disk: bytes | None = None
     sockets: int = 0
     in_flight: int = 0
     end_reason: EndReason | None = None
@@ -61,6 +65,16 @@ class LiveSession:
         self.now = Standing(
             self.committed.last_seq, self.committed.app_data, dict(self.committed.payload_ids)
         )
+
+    def refused_to_write(self) -> bytes | None:
+        """What is refused, encoded, where the journal was not given it yet: a restart must not forget it."""
+        if not self.refused and self.refused_on_disk is None:
+            return None
+        encoded = _encode({instance: ids for instance, ids in self.refused.items() if ids})
+        if encoded == self.refused_on_disk:
+            return None
+        self.refused_on_disk = encoded
+        return encoded
 
     def refuse(self, instance: str, payload_id: int) -> None:
         """Note that this payload has to come again before any above it."""
@@ -158,6 +172,8 @@ class Intake:
     def end(self, session: LiveSession, reason: EndReason, at: int) -> Deferred[Receipt]:
         """The session's last socket went ``at`` this time, in UNIX ms."""
         session.end_reason = reason
+        # The clock may have been set back meanwhile.
+        at = max(at, session.handle.row.started_at)
         return self._submit(session, Kind.ENDED, at, end_reason=reason.value)
 
     def check_size(self, app_data: AppData, error: Callable[[str], Exception]) -> None:
@@ -232,6 +248,7 @@ class Intake:
         self._epoch += 1
         for session in {entry.context.session for entry in self._in_flight}:
             session.roll_back()
+            session.refused_on_disk = b""
         for entry in self._in_flight:
             if entry.kind is Kind.EVENTS and entry.payload_id is not None:
                 entry.context.session.refuse(entry.instance, entry.payload_id)
@@ -263,6 +280,7 @@ class Intake:
             received,
             app_data.encoded,
             self._epoch,
+            refused=session.refused_to_write() if kind is not None else None,
             context=_InFlight(session, app_data, done, repeated=kind is None),
             **details,
         )

@@ -151,9 +151,11 @@ class LiveSessions:
 
     async def _look_up(self, session_id: str) -> SessionState | None:
         kept = await self._store.load(session_id)
-        if kept is not None:
-            return _decode_state(kept)
-        return await self._find(session_id)
+        found = await self._find(session_id)
+        if kept is None or found is None:
+            # Not kept any more; or erased from the journal since, which the store is not told.
+            return found
+        return _decode_state(kept)
 
     def _found(self, outcome: Any, session_id: str) -> None:
         for answer in self._looking.pop(session_id):

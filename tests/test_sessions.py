@@ -14,7 +14,7 @@ from logui_tx.journal.entry import Entry, SessionRow
 from logui_tx.journal.segment import Kind
 from logui_tx.journal.state import SessionState
 from logui_tx.model import AppDataChange, Batch, Connection, EndReason, Flight, Hello, Limits
-from logui_tx.sessions import RETRY_END, LiveSessions, Opened
+from logui_tx.sessions import LiveSessions, Opened
 from logui_tx.stores.memory import MemorySessionStore
 
 FULL = NotStored("disk full")
@@ -55,6 +55,7 @@ class SessionsTestCase(SynchronousTestCase):
         self.written: list[Entry] = []
         self.journal: dict[str, SessionState] = {}
         self.looked_up: list[str] = []
+        self.erased: set[str] = set()
         self.store = SlowStore(self.clock)
         self.store.late = deque()
         limits = Limits(max_app_data=100)
@@ -64,6 +65,11 @@ class SessionsTestCase(SynchronousTestCase):
 
     def find(self, session_id: str) -> "Deferred[SessionState | None]":
         self.looked_up.append(session_id)
+        if session_id not in self.journal:
+            rows = [entry.handle.row for entry in self.written if entry.handle.row.id == session_id]
+            if rows and session_id not in self.erased:
+                # It is known; how it stands, the store must tell.
+                return succeed(SessionState(asdict(rows[0]), 1, 0, 0, 0, b"{}", {}))
         return self.store.answer(succeed(self.journal.get(session_id)))
 
     def settle(self, count: int = 0, error: NotStored | None = None) -> None:
@@ -186,7 +192,8 @@ class ResumeTests(SessionsTestCase):
         self.assertEqual(session.now.last_seq, 2)
         self.assertEqual(session.committed.app_data.values, {"a": b"1", "c": b"3"})
         self.assertEqual((self.kinds()[-1], session.end_reason), (Kind.RESUMED, None))
-        self.assertEqual(self.looked_up, [])
+        # The journal has the last word on whether there is such a session at all.
+        self.assertEqual(self.looked_up, [session.id])
         self.log(session, 3, "tab")
         self.log(session, 4, "tab")
         self.assertEqual([entry.first_seq for entry in self.waiting], [3])
@@ -284,6 +291,13 @@ class ResumeTests(SessionsTestCase):
         row, stands = asdict(session.handle.row), session.committed
         return SessionState(row, 1, 5, session.last_activity, stands.last_seq, b"{}", stands.payload_ids)
 
+    def test_one_that_was_erased_is_not_gone_on_with(self) -> None:
+        before = self.at_rest()
+        self.erased.add(before.id)
+        opened = self.open(before.id)
+        self.assertFalse(opened.resumed)
+        self.assertNotEqual(opened.session.id, before.id)
+
     def test_nobody_wakes_up_an_older_state(self) -> None:
         # Two ask; the first is answered, logs and leaves before the second would be.
         before = self.at_rest()
@@ -300,100 +314,3 @@ class ResumeTests(SessionsTestCase):
         self.settle()
         second = self.successResultOf(asked[1]).session
         self.assertEqual(second.committed.last_seq, 4)
-
-
-class LeaveTests(SessionsTestCase):
-    def test_the_last_socket_ends_it(self) -> None:
-        session = self.open().session
-        self.open(session.id)
-        self.sessions.leave(session, EndReason.LEAVING_PAGE)
-        self.assertFalse(self.waiting)
-        self.clock.advance(3)
-        self.end(session, EndReason.LOST)
-        last = self.written[-1]
-        self.assertEqual((last.kind, last.end_reason, last.received), (Kind.ENDED, "lost", 1_000_003_000))
-        self.assertEqual(self.sessions.live, {})
-
-    def test_resumed_while_the_end_is_in_flight(self) -> None:
-        session = self.open().session
-        self.sessions.leave(session, EndReason.LOST)
-        opened = self.open(session.id)
-        self.assertIs(opened.session, session)
-        self.assertEqual(self.kinds(), [Kind.OPENED, Kind.ENDED, Kind.RESUMED])
-        self.assertIs(self.sessions.live[session.id], session)
-        self.assertFalse(self.store._states)
-        self.clock.advance(2 * WINDOW)
-        self.assertIs(self.open(session.id).session, session)
-        self.sessions.leave(session, EndReason.LOST)
-        self.end(session)
-        self.assertEqual(self.sessions.live, {})
-
-    def test_ended_twice_in_flight(self) -> None:
-        session = self.open().session
-        self.sessions.leave(session, EndReason.LOST)
-        self.ask(session.id)
-        self.sessions.leave(session, EndReason.CLOSED)
-        self.settle(1)
-        self.assertIn(session.id, self.sessions.live)
-        self.settle()
-        self.assertEqual(self.sessions.live, {})
-        self.assertEqual(self.flushLoggedErrors(), [])
-
-    def test_resumed_while_it_is_put_to_rest(self) -> None:
-        session = self.open().session
-        self.store.slow = True
-        self.end(session)
-        self.assertIs(self.open(session.id).session, session)
-        self.store.late.popleft()()
-        self.assertIs(self.sessions.live[session.id], session)
-        self.assertEqual(session.sockets, 1)
-
-
-class OwedEndTests(SessionsTestCase):
-    def fail_to_end(self, session: LiveSession) -> None:
-        self.sessions.leave(session, EndReason.CLOSED)
-        self.settle(error=FULL)
-        self.assertIn(session.id, self.sessions.live)
-
-    def test_tried_again_with_its_own_time(self) -> None:
-        session = self.open().session
-        self.fail_to_end(session)
-        for _ in range(3):
-            self.clock.advance(RETRY_END)
-            self.settle(error=FULL)
-        self.clock.advance(RETRY_END)
-        self.settle()
-        last = self.written[-1]
-        self.assertEqual((last.kind, last.end_reason, last.received), (Kind.ENDED, "closed", 1_000_000_000))
-        self.assertEqual((self.sessions.live, session.last_activity), ({}, 1_000_000_000))
-        self.clock.advance(10 * RETRY_END)
-        self.assertFalse(self.waiting)
-
-    def test_not_where_it_was_resumed(self) -> None:
-        session = self.open().session
-        self.fail_to_end(session)
-        self.assertIs(self.open(session.id).session, session)
-        self.clock.advance(RETRY_END)
-        self.assertFalse(self.waiting)
-
-    def test_not_where_it_has_ended_since(self) -> None:
-        session = self.open().session
-        self.fail_to_end(session)
-        self.open(session.id)
-        self.end(session)
-        again = self.open(session.id).session
-        self.assertIsNot(again, session)
-        self.clock.advance(RETRY_END)
-        self.assertFalse(self.waiting)
-        self.assertIs(self.sessions.live[session.id], again)
-
-    def test_not_while_another_end_is_in_flight(self) -> None:
-        session = self.open().session
-        self.fail_to_end(session)
-        self.open(session.id)
-        self.sessions.leave(session, EndReason.LOST)
-        self.clock.advance(RETRY_END)
-        self.assertEqual([entry.end_reason for entry in self.waiting], ["lost"])
-        self.settle(error=FULL)
-        self.clock.advance(RETRY_END)
-        self.assertEqual([entry.end_reason for entry in self.waiting], ["lost"])

@@ -154,3 +154,21 @@ class ContractTests(SynchronousTestCase):
         self.assertIn("test_kept_for_its_time_and_no_longer", self.failures(save=forever))
         self.assertIn("test_forget", self.failures(forget=lambda self, session_id: succeed(None)))
         self.assertIn("test_check", self.failures(check=lambda self: fail(OSError())))
+
+
+class CapacityTests(SynchronousTestCase):
+    def test_the_oldest_go_first(self) -> None:
+        store = MemorySessionStore(Clock(), capacity=25)
+        for name in ("a", "b", "c"):
+            store.save(name, b"x" * 10, 60)
+        kept = [self.successResultOf(store.load(name)) is not None for name in ("a", "b", "c")]
+        self.assertEqual(kept, [False, True, True])
+
+    def test_what_is_over_makes_room(self) -> None:
+        clock = Clock()
+        store = MemorySessionStore(clock, capacity=25)
+        store.save("a", b"x" * 10, 1)
+        store.save("b", b"x" * 10, 60)
+        clock.advance(1)
+        store.save("c", b"x" * 10, 60)
+        self.assertIsNotNone(self.successResultOf(store.load("b")))

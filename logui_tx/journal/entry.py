@@ -47,6 +47,7 @@ class Entry:
     ``app_data`` is the whole application-specific data in force, encoded.
     ``epoch`` numbers the times at which the intake began anew after a failure: an entry of an epoch that
     has failed is refused, because it was stamped on top of what did not get stored.
+    ``refused`` is given where that changed: by instance, the payloadIDs that have to come again, encoded.
     ``context`` is the intake's own and comes back with the entry.
     """
 
@@ -62,6 +63,7 @@ class Entry:
     payload_id: int | None = None
     instance: str = ""
     end_reason: str | None = None
+    refused: bytes | None = None
     context: Any = field(default=None, repr=False)
 
     @property

@@ -28,6 +28,7 @@ class Group:
     progress: dict[int, Progress] = field(factory=dict)
     instances: dict[tuple[int, str], int] = field(factory=dict)
     ended: dict[int, tuple[int, str]] = field(factory=dict)
+    refused: dict[int, bytes] = field(factory=dict)
     before: list[tuple[SessionHandle, int | None, bool, bytes | None, int]] = field(factory=list)
 
     def remember(self, handle: SessionHandle) -> None:

@@ -59,6 +59,7 @@ class SessionLookup:
             app_data=session.app_data,
             payload_ids=self._reader.payload_ids(session.number),
             end_reason=session.end_reason,
+            refused=self._reader.refused_ids(session.number),
         )
 
     def _close(self) -> None:

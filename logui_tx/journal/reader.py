@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
 from attrs import evolve, fields, frozen
 
 from logui_tx.errors import CorruptSegment, UnknownSession
@@ -21,6 +22,8 @@ MEMORY = 64 * 1024 * 1024
 
 _SESSION_COST = 4096
 """What a session itself is taken to hold in memory, so that a million tiny ones do not count as nothing."""
+
+_decode_refused = msgspec.json.Decoder(dict[str, list[int]]).decode
 
 _PAGE = 256
 _COLUMNS = ", ".join(field.name for field in fields(Session))
@@ -141,6 +144,11 @@ class JournalReader:
             "SELECT app_data FROM progress WHERE session = ?", (number,)
         ).fetchone()
         return int(row[0] or 0) if row else 0
+
+    def refused_ids(self, number: int) -> dict[str, list[int]]:
+        """By instance of a session, the payloadIDs that were refused and have to come again."""
+        row = self._connection.execute("SELECT refused FROM progress WHERE session = ?", (number,)).fetchone()
+        return _decode_refused(row[0]) if row and row[0] else {}
 
     # --- events
 

@@ -55,7 +55,8 @@ CREATE TABLE progress (
     last_activity INTEGER NOT NULL,
     app_data INTEGER,
     ended_at INTEGER,
-    end_reason TEXT
+    end_reason TEXT,
+    refused BLOB
 );
 CREATE INDEX progress_open ON progress (session) WHERE ended_at IS NULL;
 CREATE TABLE app_data (

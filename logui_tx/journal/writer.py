@@ -226,6 +226,8 @@ class JournalWriter:
             progress.last_seq = max(progress.last_seq, entry.first_seq + entry.count - 1)
         if entry.payload_id is not None:
             group.instances[number, entry.instance] = entry.payload_id
+        if entry.refused is not None:
+            group.refused[number] = entry.refused
         if kind is Kind.ENDED:
             assert entry.end_reason is not None
             group.ended[number] = entry.received, entry.end_reason
@@ -288,6 +290,11 @@ class JournalWriter:
         if group.instances:
             self._connection.executemany(
                 _UPSERT_INSTANCE, [(number, name, last) for (number, name), last in group.instances.items()]
+            )
+        if group.refused:
+            self._connection.executemany(
+                "UPDATE progress SET refused = ? WHERE session = ?",
+                [(refused, number) for number, refused in group.refused.items()],
             )
         if group.ended:
             self._connection.executemany(

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
 
+CAPACITY = 16 * 1024 * 1024
+"""Bytes of states kept; the oldest go first, and are found in the journal."""
+
+
 @implementer(ISessionStore)
 @define(eq=False)
 class MemorySessionStore:
@@ -22,7 +26,9 @@ class MemorySessionStore:
 
     _clock: IReactorTime
     name: str = "memory"
+    capacity: int = CAPACITY
     _states: dict[str, tuple[bytes, IDelayedCall]] = field(factory=dict)
+    _size: int = 0
 
     def load(self, session_id: str) -> Deferred[bytes | None]:
         """See :meth:`ISessionStore.load`."""
@@ -32,7 +38,10 @@ class MemorySessionStore:
     def save(self, session_id: str, state: bytes, ttl: float) -> Deferred[None]:
         """See :meth:`ISessionStore.save`."""
         self._drop(session_id)
-        self._states[session_id] = state, self._clock.callLater(ttl, self._states.pop, session_id)
+        self._states[session_id] = state, self._clock.callLater(ttl, self._drop, session_id)
+        self._size += len(state)
+        while self._size > self.capacity:
+            self._drop(next(iter(self._states)))
         return succeed(None)
 
     def forget(self, session_id: str) -> Deferred[None]:
@@ -53,4 +62,6 @@ class MemorySessionStore:
     def _drop(self, session_id: str) -> None:
         state = self._states.pop(session_id, None)
         if state is not None:
-            state[1].cancel()
+            self._size -= len(state[0])
+            if state[1].active():
+                state[1].cancel()

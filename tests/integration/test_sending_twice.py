@@ -215,6 +215,22 @@ class NotStoredTests(TwiceTestCase):
         await self.acknowledged(client, 5, payloadID=5)
         self.assertEqual([n for _, n in self.numbers()], [1, 9, 2, 3, 5])
 
+    async def test_a_restart_does_not_forget_what_was_refused(self) -> None:
+        """*This holds across reconnects, server restarts*."""
+        client = await self.greet(clientInstance="tab")
+        await client.events(1, payloadID=1)
+        self.fill_disk()
+        self.assertEqual((await client.events(2, payloadID=2))["statusCode"], "500")
+        self.free_disk()
+        await self.stop()
+        self.start()
+        again = await self.greet(clientInstance="tab", sessionIdentifier=client.session)
+        self.assertEqual((again.session, again.welcome["lastPayloadID"]), (client.session, 1))
+        self.assertEqual((await again.events(3, payloadID=3))["statusCode"], "500")
+        self.assertEqual((await again.events(2, payloadID=2))["statusCode"], "201")
+        self.assertEqual((await again.events(3, payloadID=3))["statusCode"], "201")
+        self.assertEqual([e["n"] for _, e, _ in self.stored(client.session)], [1, 2, 3])
+
     async def test_a_pipeline_is_refused_as_a_whole_and_stored_in_order(self) -> None:
         client = await self.greet()
         self.fill_disk()
