@@ -76,6 +76,7 @@ class LoguiService(Service):
         self.ports: list[IListeningPort] = []
         self._sockets: set[Socket] = set()
         self._stopping = False
+        self._told_to_stop = False
         self._enough: Deferred[None] | None = None
         self._parts: _Parts
         most = settings.limits.max_connections or max(16, descriptors() - RESERVED_DESCRIPTORS)
@@ -117,7 +118,11 @@ class LoguiService(Service):
     def _listen(self, description: str) -> IListeningPort:
         try:
             endpoint = serverFromString(self._reactor, description)
-        except (ValueError, TypeError, KeyError, OSError) as error:
+        except ImportError as error:
+            raise CannotListen(
+                f"the endpoint {description!r} needs the extra logui-tx[tls]: {error}"
+            ) from None
+        except (ValueError, TypeError, LookupError, OSError) as error:
             raise CannotListen(f"the endpoint {description!r} cannot be used: {error}") from None
         outcome: list[Any] = []
         endpoint.listen(self._site).addBoth(outcome.append)
@@ -222,7 +227,8 @@ class LoguiService(Service):
 
     def stop_or_hurry(self, stop: Callable[[], None]) -> None:
         """The first time ``stop``; from the second time on, do not wait for clients."""
-        if not self._stopping:
+        if not self._told_to_stop:
+            self._told_to_stop = True
             stop()
         elif self._enough is not None:
             log.info("not waiting any longer")

@@ -5,13 +5,13 @@
     stage        message      admitted    refused   announce    expire    drained   finished  lost
     awaiting     → admitting  -           -         → closed    → closed  → closed  -         → closed
     admitting    kept         → listening → closed  → closed    -         → closed  → closed  → orphaned
-    orphaned     -            → closed    → closed  -           -         -         → closed  -
+    orphaned     -            → closed *  → closed  -           -         -         → closed  -
     listening    taken        -           -         → draining  -         → closed  → closed  → closed
     draining     taken        -           -         -           -         → closed  → closed  → closed
     closed       -            left        -         -           -         -         -         -
 
 ``orphaned`` is a client that shook hands, sent and went in one breath, as a closing tab does: what it sent is
-stored although nobody waits for the answer.
+stored (*) although nobody waits for the answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 import http.client
+import socket
 from contextlib import closing
 from typing import NamedTuple
 
@@ -69,6 +70,27 @@ class PageTests(SiteTestCase):
             "/%ff",
         ):
             self.assertEqual((await self.ask(path)).status, 404, path)
+
+    async def test_a_long_body_is_not_taken(self) -> None:
+        """Not into memory, and not into a temporary file, as Twisted would."""
+
+        def send(head: bytes, piece: bytes) -> bytes:
+            address = self.port.getHost()
+            with closing(socket.create_connection((address.host, address.port), timeout=60)) as connection:
+                try:
+                    connection.sendall(b"POST /demo/ HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+                    for _ in range(4096):
+                        connection.sendall(piece)
+                    return connection.recv(1)
+                except ConnectionError:
+                    return b""
+
+        whole = b"x" * 65_536
+        for head, piece in (
+            (b"Content-Length: 100000000000", whole),
+            (b"Transfer-Encoding: chunked", b"10000\r\n" + whole + b"\r\n"),
+        ):
+            self.assertEqual(await deferToThread(send, head, piece), b"")
 
     async def test_a_path_is_not_shown_back(self) -> None:
         answer = await self.ask("/<script>alert(1)</script>")

@@ -116,5 +116,5 @@ def pack_sessions(numbers: Sequence[int]) -> bytes:
 
 
 def pack_session(number: int) -> bytes:
-    """What to look for in a segment's sessions; a hit may lie across two numbers, so the table decides."""
+    """One number as :func:`pack_sessions` writes it."""
     return _SESSION.pack(number)

@@ -14,6 +14,8 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 STATIC = Path(__file__).with_name("static")
+MAX_BODY = 16_384
+"""Bytes of a request's body past which its connection is cut."""
 IDLE_TIMEOUT = 60
 """Seconds after which an HTTP connection that asks nothing is closed."""
 
@@ -78,9 +80,26 @@ def _content_type(path: Path) -> str:
     return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 
+class _Request(Request):
+    """No request of ours has a body worth speaking of; Twisted would write a long one to the disk."""
+
+    _body = 0
+
+    def gotLength(self, length: int | None) -> None:
+        Request.gotLength(self, min(length or 0, MAX_BODY))
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._body += len(data)
+        if self._body <= MAX_BODY:
+            Request.handleContentChunk(self, data)
+        else:
+            # Nobody who sends so much here waits for an answer.
+            self.channel.forceAbortClient()
+
+
 def make_site(root: Resource, reactor: Any) -> Site:
     """The factory to listen with."""
-    site = Site(root, reactor=reactor, timeout=IDLE_TIMEOUT)
+    site = Site(root, requestFactory=_Request, reactor=reactor, timeout=IDLE_TIMEOUT)
     site.displayTracebacks = False
     site.noisy = False
     # A request of a page may hold events: it is nobody's business in a log file.

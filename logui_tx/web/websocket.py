@@ -6,6 +6,7 @@ Together with :mod:`logui_tx.web.client` the only module that knows Autobahn.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource
@@ -226,7 +227,7 @@ class Endpoint(WebSocketResource):  # type: ignore[misc]
 
 
 def _answer(request: Request, status: int, text: str) -> bytes:
-    request.setResponseCode(status)
+    request.setResponseCode(status, HTTPStatus(status).phrase.encode())
     request.setHeader(b"content-type", b"text/plain; charset=utf-8")
     request.setHeader(b"connection", b"close")
     return text.encode() + b"\n"
