@@ -10,10 +10,11 @@ from twisted.web.client import Agent, PartialDownloadError, readBody
 from twisted.web.http_headers import Headers
 
 from logui_tx.dialects import logui04
+from logui_tx.journal.segment import Kind
 from logui_tx.model import Limits
 from logui_tx.web import websocket
 from logui_tx.web.client import UpgradeRefused
-from tests.integration.served import PATH, ServedTestCase, event, payload
+from tests.integration.served import PATH, Client, ServedTestCase, event, payload
 from tests.integration.test_hostile_input import frame
 
 KIB = 1024
@@ -271,3 +272,32 @@ class UnreadAnswersTests(FlowTestCase):
         for _ in range(3_000):
             self.assertEqual((await flood.hear())["statusCode"], "201")
         self.assertEqual([s for s, _, _ in self.stored(flood.session)], list(range(1, 3_001)))
+
+
+class OneReadTests(ServedTestCase):
+    """A read of some kilobytes may hold a hundred megabytes, once they are inflated."""
+
+    async def test_no_more_is_taken_of_it_than_may_be_unacknowledged(self) -> None:
+        client = await self.greet_compressed()
+        journal, held = self.service._parts.intake, []
+        passed, journal._append = journal._append, held.append
+        count = 20
+        for number in range(1, count + 1):
+            client.say(payload({"clientDateTime": 1, "text": " " * 2_000_000}, payloadID=number))
+        await self.until(lambda: held)
+        other = await self.connect()
+        other.say(self.hello())
+        # Whatever the first brought in the same read would be there before the other is heard.
+        await self.until(lambda: any(entry.kind is Kind.OPENED for entry in held))
+        self.assertEqual(len([entry for entry in held if entry.kind is Kind.EVENTS]), 1)
+        journal._append = passed
+        for entry in held:
+            passed(entry)
+        answers = [await client.hear() for _ in range(count)]
+        self.assertEqual([answer["payloadID"] for answer in answers], list(range(1, count + 1)))
+        self.assertEqual({answer["statusCode"] for answer in answers}, {"201"})
+
+    async def greet_compressed(self) -> Client:
+        client = await self.connect(compress=True)
+        self.assertEqual((await client.ask(self.hello()))["statusCode"], "200")
+        return client
