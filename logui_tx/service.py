@@ -227,7 +227,7 @@ class LoguiService(Service):
 
     def stop_or_hurry(self, stop: Callable[[], None]) -> None:
         """The first time ``stop``; from the second time on, do not wait for clients."""
-        if not self._told_to_stop:
+        if not self._told_to_stop and not self._stopping:
             self._told_to_stop = True
             stop()
         elif self._enough is not None:
