@@ -7,7 +7,7 @@ from typing import IO, Any
 
 from attrs import define
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -237,14 +237,14 @@ class LoguiService(Service):
     def stopService(self) -> Deferred[None]:
         """Announce, drain, end, flush, close; fires when all is on disk. A second call changes nothing."""
         if self._stopping or not self.running:
-            return Deferred.fromCoroutine(_nothing())
+            return succeed(None)
         Service.stopService(self)
         self._stopping = True
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
         parts = self._parts
-        await DeferredList([_done(port.stopListening()) for port in self.ports], consumeErrors=True)
+        await DeferredList([maybeDeferred(port.stopListening) for port in self.ports], consumeErrors=True)
         self._tell(Conversation.announce)
         await self._wait_for_clients(self._settings.limits.drain_timeout)
         self._tell(Conversation.drain)
@@ -290,14 +290,6 @@ class LoguiService(Service):
         if self._enough is not None:
             enough, self._enough = self._enough, None
             enough.callback(None)
-
-
-async def _nothing() -> None:
-    pass
-
-
-def _done(result: Any) -> Deferred[Any]:
-    return result if isinstance(result, Deferred) else ensureDeferred(_nothing())
 
 
 def _url(port: IListeningPort) -> str:

@@ -18,7 +18,8 @@ import zstandard
 
 from logui_tx.errors import CorruptSegment
 
-FORMAT = 1
+FORMAT = b"\x01"
+"""A block's first byte."""
 MAX_SIZE = 1 << 30
 """A block that claims to be larger than this, uncompressed, is corrupt."""
 
@@ -59,7 +60,6 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
 _LENGTH = struct.Struct("<I")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Record]).decode
-_SESSION = struct.Struct(">Q")
 
 
 class SegmentWriter:
@@ -73,7 +73,7 @@ class SegmentWriter:
     def block(self, records: Sequence[Record], messages: Sequence[bytes]) -> bytes:
         """``messages`` are those of the records with a size, in their order."""
         table = _encode(records)
-        return b"\x01" + self._compress(b"".join((_LENGTH.pack(len(table)), table, *messages)))
+        return FORMAT + self._compress(b"".join((_LENGTH.pack(len(table)), table, *messages)))
 
 
 class SegmentReader:
@@ -84,7 +84,7 @@ class SegmentReader:
 
     def read(self, block: bytes) -> tuple[list[Record], memoryview]:
         """The table, and all messages in one piece. Raises :class:`CorruptSegment`."""
-        if block[:1] != b"\x01":
+        if block[:1] != FORMAT:
             raise CorruptSegment(f"format {block[0] if block else 'missing'} is not known")
         if len(block) > _DESCRIPTOR and block[_DESCRIPTOR] & _OF_INTEREST != _CHECKSUM:
             raise CorruptSegment("the block has no checksum")
@@ -117,4 +117,4 @@ def pack_sessions(numbers: Sequence[int]) -> bytes:
 
 def pack_session(number: int) -> bytes:
     """One number as :func:`pack_sessions` writes it."""
-    return _SESSION.pack(number)
+    return pack_sessions((number,))
