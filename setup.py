@@ -5,6 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "postgresql": ["psycopg[binary]>=3.1"],
+    "redis": ["txredisapi>=1.6"],
     "tls": ["twisted[tls]"],
 }
 TEST = [
@@ -50,9 +52,11 @@ setup(
         "itsdangerous>=2.2",
         "Jinja2>=3.1",
         "msgspec>=0.18",
+        "publicsuffixlist>=1.0",
         "rich>=13",
         "SQLAlchemy>=2.0",
         "Twisted>=24.7",
+        "ua-parser[regex]>=1.0",
         "zope.interface>=6",
         "zstandard>=0.22",
     ],

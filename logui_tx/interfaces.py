@@ -119,6 +119,19 @@ class ISessionStore(Interface):
     def forget(session_id: str) -> Deferred[None]:
         """Fires with None when nothing is kept of this session; idempotent."""
 
+    def keep_ticket(ticket_id: str, ttl: float) -> Deferred[bool]:
+        """A ticket was issued: it may be used once within ``ttl`` seconds, on any server of this store.
+
+        Fires with whether the store keeps it: False while a shared store does not answer.
+        """
+
+    def take_ticket(ticket_id: str, kept: bool, ttl: float) -> Deferred[bool]:
+        """Fires with whether the ticket may be used, now and never again; ``kept`` is how it was issued.
+
+        A ticket that was not kept (or that cannot be looked up) may be used once too, as far as is known
+        here: its signature and its time are the caller's to check.
+        """
+
     def check() -> Deferred[None]:
         """Fires with None while the store answers; fails with any exception when it does not."""
 

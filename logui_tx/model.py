@@ -19,11 +19,27 @@ class Application:
     created_at: int
 
 
+LISTENERS = (
+    "mouseclick",
+    "mousemove",
+    "scroll",
+    "keyboard",
+    "focus",
+    "resize",
+    "navigation",
+    "submit",
+    "custom",
+)
+"""What a page of the dialect kraken may listen to (PROTOCOL, section 3)."""
+
+
 @frozen
 class Flight:
     """One experiment or deployment of an application: who may log, from where.
 
-    ``domains`` holds entries as :mod:`logui_tx.registry.domains` reads them.
+    ``domains`` holds entries as :mod:`logui_tx.registry.domains` reads them. The rest is for the dialect
+    kraken: ``listeners`` are those of :data:`LISTENERS` that are allowed, ``sample_moves`` the least time in
+    ms between two mouse moves (0: every move), ``metadata`` a JSON object of the flight's own for its page.
     """
 
     id: str
@@ -33,6 +49,9 @@ class Flight:
     active: bool
     client_version: str
     created_at: int
+    listeners: tuple[str, ...] = LISTENERS
+    sample_moves: int = 0
+    metadata: str = "{}"
 
 
 @frozen

@@ -117,6 +117,25 @@ class SessionStoreContract(TestCase):
         await self.store.save("one", b"short", self.ttl)
         self.assertEqual(await self.store.load("one"), b"short")
 
+    async def test_a_ticket_is_used_once(self) -> None:
+        self.assertTrue(await self.store.keep_ticket("one", self.ttl))
+        self.assertTrue(await self.store.keep_ticket("two", self.ttl))
+        self.assertTrue(await self.store.take_ticket("one", True, self.ttl))
+        for _ in range(2):
+            self.assertFalse(await self.store.take_ticket("one", True, self.ttl))
+        self.assertTrue(await self.store.take_ticket("two", True, self.ttl))
+
+    async def test_a_ticket_that_was_never_kept(self) -> None:
+        self.assertFalse(await self.store.take_ticket("unknown", True, self.ttl))
+
+    async def test_a_ticket_in_time_and_late(self) -> None:
+        for name in ("early", "late"):
+            await self.store.keep_ticket(name, self.ttl)
+        await self.pass_time(self.ttl / 2)
+        self.assertTrue(await self.store.take_ticket("early", True, self.ttl))
+        await self.pass_time(self.ttl)
+        self.assertFalse(await self.store.take_ticket("late", True, self.ttl))
+
     async def test_forget(self) -> None:
         await self.store.save("one", b"1", self.ttl)
         await self.store.save("two", b"2", self.ttl)

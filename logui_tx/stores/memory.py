@@ -29,6 +29,7 @@ class MemorySessionStore:
     capacity: int = CAPACITY
     _states: dict[str, tuple[bytes, IDelayedCall]] = field(factory=dict)
     _size: int = 0
+    _tickets: dict[str, IDelayedCall] = field(factory=dict)
 
     def load(self, session_id: str) -> Deferred[bytes | None]:
         """See :meth:`ISessionStore.load`."""
@@ -49,6 +50,19 @@ class MemorySessionStore:
         self._drop(session_id)
         return succeed(None)
 
+    def keep_ticket(self, ticket_id: str, ttl: float) -> Deferred[bool]:
+        """See :meth:`ISessionStore.keep_ticket`."""
+        self._tickets[ticket_id] = self._clock.callLater(ttl, self._tickets.pop, ticket_id)
+        return succeed(True)
+
+    def take_ticket(self, ticket_id: str, kept: bool, ttl: float) -> Deferred[bool]:  # noqa: ARG002
+        """See :meth:`ISessionStore.take_ticket`; what is not kept was used, or is from before a restart."""
+        timer = self._tickets.pop(ticket_id, None)
+        if timer is None:
+            return succeed(False)
+        timer.cancel()
+        return succeed(True)
+
     def check(self) -> Deferred[None]:
         """See :meth:`ISessionStore.check`: memory always answers."""
         return succeed(None)
@@ -57,6 +71,8 @@ class MemorySessionStore:
         """See :meth:`ISessionStore.close`."""
         for session_id in list(self._states):
             self._drop(session_id)
+        while self._tickets:
+            self._tickets.popitem()[1].cancel()
         return succeed(None)
 
     def _drop(self, session_id: str) -> None:
