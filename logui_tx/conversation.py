@@ -34,7 +34,11 @@ from logui_tx.stages import new_stages
 
 log = Logger()
 
-_LEFT = {Leave.PAGE: EndReason.LEAVING_PAGE, Leave.CLIENT: EndReason.SHUTDOWN_CLIENT}
+_LEFT = {
+    Leave.PAGE: EndReason.LEAVING_PAGE,
+    Leave.CLIENT: EndReason.SHUTDOWN_CLIENT,
+    Leave.CLOSE: EndReason.CLOSED,
+}
 
 
 class Admit(Protocol):

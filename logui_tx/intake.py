@@ -118,13 +118,13 @@ class Intake:
 
     # --- what may happen to a session; each fires when it is durable, or fails with NotStored
 
-    def open(self, session: LiveSession, *, resumed: bool, clock_offset: int) -> Deferred[Receipt]:
+    def open(self, session: LiveSession, *, resumed: bool, clock_offset: int | None) -> Deferred[Receipt]:
         """The session begins or goes on."""
         kind = Kind.RESUMED if resumed else Kind.OPENED
         return self._submit(session, kind, clock_offset=clock_offset)
 
     def store(
-        self, session: LiveSession, batch: Batch, message: bytes, instance: str, clock_offset: int
+        self, session: LiveSession, batch: Batch, message: bytes, instance: str, clock_offset: int | None
     ) -> Deferred[Receipt]:
         """Store a payload of the page load ``instance``, unless it was stored before.
 

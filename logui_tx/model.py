@@ -52,39 +52,44 @@ class Flight:
     listeners: tuple[str, ...] = LISTENERS
     sample_moves: int = 0
     metadata: str = "{}"
+    application_name: str = ""
 
 
 @frozen
 class Connection:
-    """What the HTTP upgrade told of a client, before it said a word."""
+    """What the HTTP upgrade told of a client, before it said a word; the visitor by cookie or ticket."""
 
     address: str
     origin: str | None = None
     user_agent: str | None = None
     referrer: str | None = None
+    visitor_id: str | None = None
 
 
 @frozen
 class Hello:
     """A handshake, read but not yet believed.
 
-    ``app_data`` is the encoded value of every key; ``client_time`` is the client's clock in ms.
+    ``app_data`` is the encoded value of every key; ``client_time`` is the client's clock in ms, None where
+    the dialect does not tell it; ``device`` a JSON object of what the client runs on, encoded.
     """
 
     token: str
-    client_time: int
+    client_time: int | None
     app_data: dict[str, bytes]
     domain: str | None = None
     session_id: str | None = None
     instance: str = ""
     referrer: str | None = None
+    device: str | None = None
 
 
 class Leave(Enum):
-    """The words by which a client says that it goes (PROTOCOL, section 1, *Leaving*)."""
+    """The words by which a client says that it goes (PROTOCOL, sections 1, *Leaving*, and 3, *CLOSING*)."""
 
     PAGE = "leavingPage"
     CLIENT = "shutdownClient"
+    CLOSE = "close"
 
 
 class EndReason(Enum):

@@ -40,7 +40,7 @@ class Opened:
     session: LiveSession
     resumed: bool
     last_payload_id: int
-    clock_offset: int
+    clock_offset: int | None
     now: int
 
 
@@ -81,7 +81,7 @@ class LiveSessions:
         self.live[session.id] = session
         session.sockets += 1
         session.end_reason = None
-        clock_offset = hello.client_time - now
+        clock_offset = None if hello.client_time is None else hello.client_time - now
         try:
             await self._intake.open(session, resumed=resumed, clock_offset=clock_offset)
         except NotStored as error:
@@ -118,6 +118,8 @@ class LiveSessions:
             user_agent=connection.user_agent,
             origin=connection.origin,
             referrer=hello.referrer or connection.referrer,
+            device=hello.device,
+            visitor_id=connection.visitor_id,
         )
         return LiveSession(row.id, flight.id, SessionHandle(row), now)
 

@@ -82,7 +82,7 @@ class _Stamps(msgspec.Struct, gc=False):
 _read_payload = msgspec.json.Decoder(_Payload).decode
 _read_raw_events = msgspec.json.Decoder(_RawEvents).decode
 _read_stamps = msgspec.json.Decoder(_Stamps).decode
-_LEAVE = {word.value: word for word in Leave}
+_LEAVE = {word.value: word for word in (Leave.PAGE, Leave.CLIENT)}
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
