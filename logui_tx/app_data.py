@@ -15,15 +15,19 @@ class AppData:
     """The data in force: each key's encoded value, and the whole as a JSON object.
 
     Values stay as the client wrote them. ``null`` means absent: it deletes a key and sets none.
+    ``version`` counts the changes and ``server`` made the last one ("" is this one): of two changes that two
+    servers make at once, the greater pair wins everywhere.
     """
 
     values: Mapping[str, bytes] = field(factory=dict)
     encoded: bytes = b"{}"
+    version: int = field(default=0, eq=False)
+    server: str = field(default="", eq=False)
 
     @classmethod
-    def decode(cls, encoded: bytes) -> AppData:
+    def decode(cls, encoded: bytes, version: int = 0, server: str = "") -> AppData:
         """The opposite of ``encoded``."""
-        return cls(json_text.members(encoded), encoded)
+        return cls(json_text.members(encoded), encoded, version, server)
 
     def changed(self, changes: Mapping[str, bytes]) -> AppData:
         """The data after ``changes``; the same object where nothing changes."""
@@ -31,7 +35,7 @@ class AppData:
         values = {key: value for key, value in values.items() if value != b"null"}
         if values == self.values:
             return self
-        return AppData(values, _encode(values))
+        return AppData(values, _encode(values), self.version + 1)
 
 
 def _encode(values: Mapping[str, bytes]) -> bytes:

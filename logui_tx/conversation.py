@@ -21,6 +21,7 @@ from logui_tx.interfaces import IDialect, IPeer
 from logui_tx.model import (
     AppDataChange,
     Batch,
+    Close,
     Connection,
     EndReason,
     Hello,
@@ -150,6 +151,7 @@ class Conversation:
 
     def welcome(self, opened: Opened) -> None:
         self._opened = opened
+        opened.evict = self._evicted
         self._peer.send(
             self._dialect.welcome(opened.session.id, opened.now, opened.last_payload_id, opened.resumed)
         )
@@ -318,12 +320,17 @@ class Conversation:
         self._end_reason = EndReason.SERVER_SHUTDOWN
         self._fulfil(self._expect(0), Reply(close=self._dialect.gone()))
 
+    def _evicted(self) -> None:
+        """The page has another connection by now; this one is what is left of it when a network changed."""
+        self._fulfil(self._expect(0), Reply(close=Close(None)))
+        self._stage.finished()
+
     def leave(self) -> None:
         if self._opened is not None:
             opened, self._opened = self._opened, None
             reason = self._end_reason if self._leaving is None else _LEFT[self._leaving]
-            self._sessions.leave(opened.session, reason or EndReason.LOST)
+            self._sessions.leave(opened, reason or EndReason.LOST)
 
     def release(self, opened: Opened) -> None:
         """The session was opened for a connection that is over by now."""
-        self._sessions.leave(opened.session, self._end_reason or EndReason.LOST)
+        self._sessions.leave(opened, self._end_reason or EndReason.LOST)

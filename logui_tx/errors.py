@@ -11,6 +11,7 @@
     ├── BadRequest              a message that was not understood
     │   └── BadEvent                one event of a payload is malformed; carries its position and a copy
     ├── NotStored               events could not be written; nothing of the payload is stored
+    ├── StoreAway               the session store does not answer
     ├── RegistryError           an application or flight cannot be made, found or changed
     │   ├── UnknownApplication
     │   ├── UnknownFlight
@@ -88,6 +89,10 @@ class BadEvent(BadRequest):
 
 class NotStored(LoguiError):
     """Events could not be written to the journal; the client may send them again."""
+
+
+class StoreAway(LoguiError):
+    """The session store does not answer, or refuses to keep anything."""
 
 
 class RegistryError(LoguiError):

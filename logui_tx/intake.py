@@ -1,8 +1,10 @@
-"""Stamp, journal, receipt: the one way by which anything about a session becomes durable.
+"""Stamp, journal, publish, receipt: the one way by which anything about a session becomes durable.
 
 A live session's numbers run ahead of the journal: a payload is stamped when it arrives and committed a
 moment later. When a write fails, everything in flight was stamped on top of what did not get stored; all of
 it is refused, the sessions go back to what is committed, and a new epoch begins.
+
+Where other servers share the sessions, a receipt waits until they can know of what is committed.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from logui_tx.errors import BadRequest, NotStored
 from logui_tx.journal.entry import Entry, SessionHandle
 from logui_tx.journal.segment import Kind
 from logui_tx.model import AppDataChange, Batch, EndReason, Limits, Receipt
+from logui_tx.numbers import LOW, Numbers
 
 log = Logger()
 
@@ -46,6 +49,8 @@ class LiveSession:
     ``refused`` holds, by instance and rising, the payloadIDs that could not be stored and have not come again
     since: while there is one, none above it is stored, or it would be taken for a repeat when it comes
     (PROTOCOL, *Sending twice*).
+    ``numbers`` are the sequence numbers that may be given here; ``neighbours`` the other servers that have
+    sockets of the session, as far as is known.
     """
 
     id: str
@@ -56,9 +61,13 @@ class LiveSession:
     committed: Standing = field(factory=Standing)
     refused: dict[str, list[int]] = field(factory=dict)
     refused_on_disk: bytes | None = None
-    sockets: int = 0
+    sockets: set[Any] = field(factory=set)
     in_flight: int = 0
     end_reason: EndReason | None = None
+    numbers: Numbers = field(factory=Numbers.any)
+    neighbours: set[str] = field(factory=set)
+    reserving: bool = False
+    told: int = 0
 
     def roll_back(self) -> None:
         """Forget what did not get stored."""
@@ -85,6 +94,14 @@ class LiveSession:
 
 
 @define(eq=False)
+class _Commit:
+    """What was committed together, until other servers can know of it."""
+
+    entries: Sequence[Entry]
+    published: bool
+
+
+@define(eq=False)
 class _InFlight:
     """An entry's way back."""
 
@@ -94,19 +111,31 @@ class _InFlight:
     repeated: bool = False
 
 
+Publish = Callable[[Sequence[LiveSession]], "Deferred[None] | None"]
+"""Lets other servers know how these sessions stand on disk; fires when they can; None: there are none."""
+
+
+def _nobody(_sessions: Sequence[LiveSession]) -> None:
+    return None
+
+
 class Intake:
     """Between the conversations and the journal; lives in the reactor's thread.
 
-    ``append`` hands an entry to the journal, which answers through :meth:`settled`.
+    ``append`` hands an entry to the journal, which answers through :meth:`settled`. ``publish`` and
+    ``more_numbers`` (called where a session will soon have no sequence numbers left) are set by who shares.
     """
 
     def __init__(self, clock: IReactorTime, append: Callable[[Entry], None], limits: Limits) -> None:
+        self.publish: Publish = _nobody
+        self.more_numbers: Callable[[LiveSession], None] = lambda _session: None
         self._clock = clock
         self._append = append
         self._limits = limits
         self._epoch = 0
         self._in_flight: deque[Entry] = deque()
         self._in_flight_bytes = 0
+        self._unpublished: deque[_Commit] = deque()
         self._when_idle: list[Deferred[None]] = []
         self._when_clear: dict[Callable[[], None], None] = {}
         self.stored_events = 0
@@ -118,10 +147,21 @@ class Intake:
 
     # --- what may happen to a session; each fires when it is durable, or fails with NotStored
 
-    def open(self, session: LiveSession, *, resumed: bool, clock_offset: int | None) -> Deferred[Receipt]:
-        """The session begins or goes on."""
+    def open(
+        self, session: LiveSession, *, resumed: bool, clock_offset: int | None, jump: int = 0
+    ) -> Deferred[Receipt]:
+        """The session begins or goes on; its sequence goes on at ``jump``, where that is not 0."""
         kind = Kind.RESUMED if resumed else Kind.OPENED
-        return self._submit(session, kind, clock_offset=clock_offset)
+        return self._submit(session, kind, clock_offset=clock_offset, first_seq=jump)
+
+    def take_over(self, session: LiveSession, app_data: AppData) -> Deferred[Receipt]:
+        """Another server changed the application-specific data."""
+        session.now.app_data = app_data
+        return self._submit(session, Kind.CHANGED)
+
+    def barrier(self, session: LiveSession) -> Deferred[Receipt]:
+        """Fires when all that the session has in flight is settled and published."""
+        return self._submit(session, None)
 
     def store(
         self, session: LiveSession, batch: Batch, message: bytes, instance: str, clock_offset: int | None
@@ -146,11 +186,19 @@ class Intake:
                 )
             if last == 0 and len({instance, *now.payload_ids, *session.refused}) > self._limits.max_instances:
                 raise BadRequest(f"a session may have at most {self._limits.max_instances} client instances")
+        first_seq = session.numbers.first(now.last_seq, batch.events)
+        if first_seq is None:
+            return self._without_number(session, payload_id, instance)
+        if payload_id is not None:
+            refused = session.refused.get(instance)
             if refused and payload_id == refused[0]:
                 del refused[0]
             now.payload_ids[instance] = payload_id
-        first_seq = now.last_seq + 1
-        now.last_seq += batch.events
+        if first_seq > now.last_seq + 1:
+            self._jump(session, first_seq)
+        now.last_seq = first_seq + batch.events - 1
+        if session.numbers.end - now.last_seq < LOW:
+            self.more_numbers(session)
         return self._submit(
             session,
             Kind.EVENTS,
@@ -197,7 +245,7 @@ class Intake:
 
     def when_idle(self) -> Deferred[None]:
         """Fires when nothing is in flight."""
-        if not self._in_flight:
+        if not self._in_flight and not self._unpublished:
             return succeed(None)
         idle: Deferred[None] = Deferred()
         self._when_idle.append(idle)
@@ -209,7 +257,9 @@ class Intake:
         """The journal committed these entries, or could not; called in the reactor's thread, in order."""
         if error is None:
             for entry in entries:
+                self._landed(entry)
                 self._committed(entry)
+            self._publish(entries)
         else:
             if entries and entries[-1].epoch == self._epoch:
                 self._begin_anew()
@@ -221,24 +271,41 @@ class Intake:
             calls, self._when_clear = self._when_clear, {}
             for call in calls:
                 call()
-        if not self._in_flight and self._when_idle:
+        self._tell_if_idle()
+
+    def _tell_if_idle(self) -> None:
+        if not self._in_flight and not self._unpublished and self._when_idle:
             waiting, self._when_idle = self._when_idle, []
             for idle in waiting:
                 idle.callback(None)
 
     def _committed(self, entry: Entry) -> None:
         way: _InFlight = entry.context
-        session = way.session
-        self._landed(entry)
         if entry.kind is not None:
-            committed = session.committed
+            committed = way.session.committed
             committed.app_data = way.app_data
             if entry.kind is Kind.EVENTS:
                 committed.last_seq = entry.first_seq + entry.count - 1
                 self.stored_events += entry.count
                 if entry.payload_id is not None:
                     committed.payload_ids[entry.instance] = entry.payload_id
-        way.done.callback(Receipt(entry.payload_id, entry.first_seq, entry.count, way.repeated))
+
+    def _publish(self, entries: Sequence[Entry]) -> None:
+        """Receipts leave when other servers can know what they say, and in order."""
+        published = self.publish([*dict.fromkeys(entry.context.session for entry in entries)])
+        if published is None and not self._unpublished:
+            _give_receipts(entries)
+            return
+        commit = _Commit(entries, published is None)
+        self._unpublished.append(commit)
+        if published is not None:
+            published.addBoth(self._published, commit)
+
+    def _published(self, _outcome: Any, commit: _Commit) -> None:
+        commit.published = True
+        while self._unpublished and self._unpublished[0].published:
+            _give_receipts(self._unpublished.popleft().entries)
+        self._tell_if_idle()
 
     def _begin_anew(self) -> None:
         """A write failed: all that is in flight will be refused, and counts as refused from now on.
@@ -261,9 +328,22 @@ class Intake:
 
     # --- the way there
 
+    def _without_number(
+        self, session: LiveSession, payload_id: int | None, instance: str
+    ) -> Deferred[Receipt]:
+        self.more_numbers(session)
+        if payload_id is not None:
+            session.refuse(instance, payload_id)
+        return fail(NotStored("the session store has to answer before this session can go on"))
+
+    def _jump(self, session: LiveSession, first_seq: int) -> None:
+        """Mark that the numbers between are given elsewhere, or were not used."""
+        marked = self._submit(session, Kind.RESUMED, first_seq=first_seq)
+        marked.addErrback(lambda failure: failure.trap(NotStored))
+
     def _repeat(self, session: LiveSession, payload_id: int, instance: str) -> Deferred[Receipt]:
         """The payload is stored, or on its way: then the answer must wait for it."""
-        if payload_id <= session.committed.payload_ids.get(instance, 0):
+        if payload_id <= session.committed.payload_ids.get(instance, 0) and not self._unpublished:
             return succeed(Receipt(payload_id, repeated=True))
         return self._submit(session, None, payload_id=payload_id, instance=instance)
 
@@ -289,3 +369,9 @@ class Intake:
         self._in_flight_bytes += entry.size
         self._append(entry)
         return done
+
+
+def _give_receipts(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        way: _InFlight = entry.context
+        way.done.callback(Receipt(entry.payload_id, entry.first_seq, entry.count, way.repeated))

@@ -5,7 +5,7 @@ A Deferred named here fires in the reactor's thread, and never after the part wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         Event,
         Flight,
         Hello,
+        Kept,
+        Known,
         Leave,
         Receipt,
         Reply,
@@ -103,21 +105,45 @@ class IRegistry(Interface):
 
 
 class ISessionStore(Interface):
-    """What a session must share beyond one conversation and, later, beyond one process.
+    """What a session must share beyond one conversation, and beyond one process.
 
-    The state is an opaque value to the store; it is kept for ``ttl`` seconds from the last :meth:`save`.
+    Each server keeps a view of a session, opaque to the store, and writes no other server's. A session is
+    kept for ``ttl`` seconds from the last :meth:`save` of any server. A shared store that does not answer is
+    *away*: then it knows what it could not write, writes it when it is back, and nobody waits for it.
     """
 
     name = Attribute("str: the URI's scheme, for the health page")
+    shared = Attribute("bool: whether other servers may use it too")
+    away = Attribute("str | None: why a shared store does not answer, for operators; None while it does")
 
-    def load(session_id: str) -> Deferred[bytes | None]:
-        """Fires with the state saved last, or None where there is none or its time is over."""
+    def start(server: str, heard: Callable[[bytes], None], back: Callable[[], None]) -> None:
+        """Begin, under the name of this server.
 
-    def save(session_id: str, state: bytes, ttl: float) -> Deferred[None]:
-        """Fires with None when the state is kept; saving again replaces it and starts its time anew."""
+        ``heard`` is called with what other servers :meth:`tell`, ``back`` each time that the store has
+        answered again after it was away.
+        """
+
+    def load(session_id: str) -> Deferred[Known]:
+        """Fires with what is kept of the session; while the store is away, with what this server kept."""
+
+    def save(sessions: Mapping[str, Kept], ttl: float) -> Deferred[None]:
+        """Fires with None when this server's views are kept, or will be when the store is back; never fails.
+
+        Saving again replaces this server's view and starts the session's time anew.
+        """
+
+    def reserve(session_id: str, count: int, above: int, ttl: float) -> Deferred[int]:
+        """Fires with the last of ``count`` sequence numbers in a row that nobody else is given.
+
+        They are above ``above`` and above all that any server has reserved or saved as its own. Fails with
+        :class:`StoreAway`.
+        """
 
     def forget(session_id: str) -> Deferred[None]:
-        """Fires with None when nothing is kept of this session; idempotent."""
+        """Fires with None when nothing is kept of this session; idempotent. Fails with :class:`StoreAway`."""
+
+    def tell(server: str | None, message: bytes) -> Deferred[int]:
+        """Tell another server something, or all others; fires with how many heard it, 0 while away."""
 
     def keep_ticket(ticket_id: str, ttl: float) -> Deferred[bool]:
         """A ticket was issued: it may be used once within ``ttl`` seconds, on any server of this store.

@@ -161,6 +161,30 @@ class Reply:
 
 
 @frozen
+class Kept:
+    """A server's view of a session, for the session store.
+
+    The server holds sequence numbers up to ``numbers_to``; those above ``unused_above``, where that is given,
+    it gives back (unless others were reserved since).
+    """
+
+    view: bytes
+    numbers_to: int = 0
+    unused_above: int | None = None
+
+
+@frozen
+class Known:
+    """What a session store keeps of a session: the views by server, and the last number that is reserved.
+
+    ``reserved`` is None where that cannot be told, because the store is away.
+    """
+
+    views: dict[str, bytes]
+    reserved: int | None = None
+
+
+@frozen
 class Session:
     """One visit as the journal knows it. ``duration`` is in seconds, None while the session is open."""
 

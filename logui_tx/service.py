@@ -33,6 +33,7 @@ from logui_tx.registry.live import LiveRegistry
 from logui_tx.registry.registry import Registry
 from logui_tx.registry.tokens import SigningKeys, TokenSigner
 from logui_tx.sessions import LiveSessions, Opened
+from logui_tx.sharing import Sharing
 from logui_tx.stores import open_store
 from logui_tx.web.gate import RESERVED_DESCRIPTORS, Gate, descriptors
 from logui_tx.web.health import Health, HealthPage, State
@@ -59,6 +60,7 @@ class _Parts:
     admission: Admission
     store: ISessionStore
     intake: Intake
+    sharing: Sharing
     sessions: LiveSessions
 
 
@@ -159,10 +161,12 @@ class LoguiService(Service):
         if lost:
             log.warn("{lost} sessions were left open by a crash and are closed as lost", lost=lost)
         lookup = SessionLookup(self._reactor, folder)
-        sessions = LiveSessions(self._reactor, intake, store, lookup.find, limits)
+        sharing = Sharing(self._reactor, intake, store, lookup.find, limits, journal.journal_id)
+        sessions = LiveSessions(self._reactor, intake, sharing, limits)
         live = LiveRegistry(self._reactor, registry)
         live.start()
-        return _Parts(lock, journal, lookup, live, Admission(live, signer), store, intake, sessions)
+        sharing.start()
+        return _Parts(lock, journal, lookup, live, Admission(live, signer), store, intake, sharing, sessions)
 
     def _lay_out(self) -> None:
         """Fill the site; nothing was answered before, because the reactor had no turn since the start."""
@@ -254,6 +258,7 @@ class LoguiService(Service):
             socket.dropConnection(abort=True)
         await parts.intake.when_idle()
         parts.sessions.stop()
+        parts.sharing.stop()
         await deferToThread(parts.journal.stop)
         await parts.registry.stop()
         await parts.lookup.stop()

@@ -6,19 +6,18 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-from attrs import asdict, define
+from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from logui_tx.app_data import AppData
 from logui_tx.errors import HandshakeRefused, NotStored, Refusal
-from logui_tx.intake import Intake, LiveSession, Standing
-from logui_tx.interfaces import ISessionStore
+from logui_tx.intake import Intake, LiveSession
 from logui_tx.journal.entry import SessionHandle, SessionRow
-from logui_tx.journal.state import SessionState
 from logui_tx.model import Connection, EndReason, Flight, Hello, Limits
+from logui_tx.sharing import Sharing, Woken
+from logui_tx.views import Whole
 
 log = Logger()
 
@@ -26,38 +25,36 @@ RETRY_END = 1.0
 """Seconds until an end that could not be written is tried again."""
 
 
-_encode_state = msgspec.msgpack.Encoder().encode
-_decode_state = msgspec.msgpack.Decoder(SessionState).decode
-
-FindSession = Callable[[str], "Deferred[SessionState | None]"]
-"""Looks a session up in the journal: what the session store has forgotten since."""
-
-
 @define(eq=False)
 class Opened:
-    """What a handshake led to; ``last_payload_id`` is that of the client's instance."""
+    """A socket of a session: what its handshake led to. ``last_payload_id`` is that of its ``instance``.
+
+    ``evict``, once somebody has set it, ends the connection: its page load has gone on at another server.
+    """
 
     session: LiveSession
+    instance: str
     resumed: bool
-    last_payload_id: int
     clock_offset: int | None
     now: int
+    last_payload_id: int = 0
+    evict: Callable[[], None] | None = None
 
 
 class LiveSessions:
     """Opens and ends sessions; one for all conversations of the process."""
 
-    def __init__(
-        self, clock: IReactorTime, intake: Intake, store: ISessionStore, find: FindSession, limits: Limits
-    ) -> None:
+    def __init__(self, clock: IReactorTime, intake: Intake, sharing: Sharing, limits: Limits) -> None:
         self._clock = clock
         self._intake = intake
-        self._store = store
-        self._find = find
+        self._sharing = sharing
         self._limits = limits
         self.live = intake.live
-        self._looking: dict[str, list[Deferred[SessionState | None]]] = {}
+        self._waking: dict[str, list[Deferred[Woken | None]]] = {}
         self._retries: dict[str, IDelayedCall] = {}
+        self._ending: dict[str, list[Deferred[None]]] = {}
+        self._resting: set[str] = set()
+        sharing.evict = self._evict
 
     async def open(self, flight: Flight, dialect: str, hello: Hello, connection: Connection) -> Opened:
         """Done when the session stands in the journal; also, with a warning, where that cannot be written.
@@ -65,38 +62,46 @@ class LiveSessions:
         Fails with :class:`HandshakeRefused` where the application-specific data is too large.
         """
         now = self._intake.now()
-        fresh = AppData().changed(hello.app_data)
-        self._intake.check_size(fresh, _too_much)
-        session = None
+        self._intake.check_size(AppData().changed(hello.app_data), _too_much)
+        found, jump = None, 0
         if hello.session_id is not None:
-            session = await self._resume(hello.session_id, flight, dialect)
-        resumed = session is not None
-        if session is None:
-            app_data = fresh
-            session = self._begin(flight, dialect, hello, connection, now)
-        else:
-            app_data = session.now.app_data.changed(hello.app_data)
-            self._intake.check_size(app_data, _too_much)
-        session.now.app_data = app_data
-        self.live[session.id] = session
-        session.sockets += 1
-        session.end_reason = None
+            found, jump = await self._resume(hello.session_id, flight, dialect, hello)
+        session = found or self._begin(flight, dialect, hello, connection, now)
         clock_offset = None if hello.client_time is None else hello.client_time - now
+        opened = Opened(session, hello.instance, found is not None, clock_offset, now)
+        joined = session.id in self.live
+        self.live[session.id] = session
+        session.sockets.add(opened)
+        session.end_reason = None
         try:
-            await self._intake.open(session, resumed=resumed, clock_offset=clock_offset)
+            if joined:
+                await self._sharing.claim(session, hello.instance)
+            await self._enter(opened, hello, jump)
+        except BaseException:
+            self.leave(opened, EndReason.LOST)
+            raise
+        opened.last_payload_id = session.committed.payload_ids.get(hello.instance, 0)
+        return opened
+
+    async def _enter(self, opened: Opened, hello: Hello, jump: int) -> None:
+        session = opened.session
+        session.now.app_data = session.now.app_data.changed(hello.app_data)
+        try:
+            await self._intake.open(
+                session, resumed=opened.resumed, clock_offset=opened.clock_offset, jump=jump
+            )
         except NotStored as error:
             # The client may stay and send: it is told 500 until there is room again. What it said of itself
             # is accepted with its handshake, and is written with the first thing that can be.
             for standing in (session.now, session.committed):
                 standing.app_data = standing.app_data.changed(hello.app_data)
             log.warn("session {id} is not in the journal yet: {error}", id=session.id, error=error)
-        last_payload_id = session.committed.payload_ids.get(hello.instance, 0)
-        return Opened(session, resumed, last_payload_id, clock_offset, now)
 
-    def leave(self, session: LiveSession, reason: EndReason) -> None:
+    def leave(self, opened: Opened, reason: EndReason) -> None:
         """One socket of the session is gone; with the last one it ends."""
-        session.sockets -= 1
-        if session.sockets == 0:
+        session = opened.session
+        session.sockets.remove(opened)
+        if not session.sockets:
             self._end(session, reason, self._intake.now())
 
     def stop(self) -> None:
@@ -121,46 +126,59 @@ class LiveSessions:
             device=hello.device,
             visitor_id=connection.visitor_id,
         )
-        return LiveSession(row.id, flight.id, SessionHandle(row), now)
+        return LiveSession(row.id, flight.id, SessionHandle(row), now, numbers=self._sharing.new_numbers())
 
-    async def _resume(self, session_id: str, flight: Flight, dialect: str) -> LiveSession | None:
-        """The session, if it is the flight's and may be gone on with."""
+    async def _resume(
+        self, session_id: str, flight: Flight, dialect: str, hello: Hello
+    ) -> tuple[LiveSession | None, int]:
+        """The session, if it is the flight's and may be gone on with, and where its sequence jumps to."""
+
+        def may_resume(whole: Whole) -> bool:
+            state = whole.state
+            fits = state.row["flight_id"] == flight.id and state.row["dialect"] == dialect
+            if not fits or state.end_reason == EndReason.SHUTDOWN_CLIENT.value:
+                return False
+            return bool(whole.others) or not self._too_late(state.last_activity)
+
+        while session_id in self._resting:
+            await self._when_ended(session_id)
         session = self.live.get(session_id)
+        jump = 0
         if session is None:
-            state = await self._load(session_id)
+            woken = await self._wake(session_id, hello, may_resume)
             # Another socket may have come first while this one waited.
             session = self.live.get(session_id)
-            if session is None and state is not None:
-                session = _awake(state)
-        if session is None or session.flight_id != flight.id or session.handle.row.dialect != dialect:
-            return None
+            if session is None:
+                if woken is None:
+                    return None, 0
+                session, jump = woken.session, woken.jump
+        if session.flight_id != flight.id or session.handle.row.dialect != dialect:
+            return None, 0
         if session.end_reason is EndReason.SHUTDOWN_CLIENT:
-            return None
-        idle = self._intake.now() - session.last_activity
-        if session.sockets == 0 and idle > self._limits.resume_window * 1000:
-            return None
-        return session
+            return None, 0
+        if not session.sockets and not session.neighbours and self._too_late(session.last_activity):
+            return None, 0
+        self._intake.check_size(session.now.app_data.changed(hello.app_data), _too_much)
+        return session, jump
 
-    def _load(self, session_id: str) -> Deferred[SessionState | None]:
-        """How a session rests. Who asks while another waits for the answer gets the same, in the same turn: a
-        later one could be from before what the other did with the session."""
-        answer: Deferred[SessionState | None] = Deferred()
-        waiting = self._looking.setdefault(session_id, [])
+    def _too_late(self, last_activity: int) -> bool:
+        return self._intake.now() - last_activity > self._limits.resume_window * 1000
+
+    def _wake(
+        self, session_id: str, hello: Hello, may_resume: Callable[[Whole], bool]
+    ) -> Deferred[Woken | None]:
+        """A session that rests. Who asks while another waits for the answer gets the same, in the same turn:
+        a later one could be from before what the other did with the session."""
+        answer: Deferred[Woken | None] = Deferred()
+        waiting = self._waking.setdefault(session_id, [])
         waiting.append(answer)
         if len(waiting) == 1:
-            Deferred.fromCoroutine(self._look_up(session_id)).addBoth(self._found, session_id)
+            waking = Deferred.fromCoroutine(self._sharing.wake(session_id, hello.instance, may_resume))
+            waking.addBoth(self._woken, session_id)
         return answer
 
-    async def _look_up(self, session_id: str) -> SessionState | None:
-        kept = await self._store.load(session_id)
-        found = await self._find(session_id)
-        if kept is None or found is None:
-            # Not kept any more; or erased from the journal since, which the store is not told.
-            return found
-        return _decode_state(kept)
-
-    def _found(self, outcome: Any, session_id: str) -> None:
-        for answer in self._looking.pop(session_id):
+    def _woken(self, outcome: Any, session_id: str) -> None:
+        for answer in self._waking.pop(session_id):
             answer.callback(outcome)
 
     # --- ending
@@ -172,6 +190,25 @@ class LiveSessions:
             lambda failure: self._end_later(session, at, failure),
         )
         ended.addErrback(lambda failure: log.failure("a session's end", failure=failure))
+        ended.addCallback(self._ended, session.id)
+
+    def _when_ended(self, session_id: str) -> Deferred[None]:
+        """Fires when the end that is under way has gone as far as it will."""
+        ended: Deferred[None] = Deferred()
+        self._ending.setdefault(session_id, []).append(ended)
+        return ended
+
+    def _ended(self, _outcome: Any, session_id: str) -> None:
+        for waiting in self._ending.pop(session_id, []):
+            waiting.callback(None)
+
+    async def _evict(self, session: LiveSession, instance: str) -> None:
+        """The page load has gone on elsewhere: its connections end here; done when that is written."""
+        for opened in list(session.sockets):
+            if instance and opened.instance == instance and opened.evict is not None:
+                opened.evict()
+        if not session.sockets and self.live.get(session.id) is session:
+            await self._when_ended(session.id)
 
     def _end_later(self, session: LiveSession, at: int, failure: Any) -> None:
         failure.trap(NotStored)
@@ -183,16 +220,20 @@ class LiveSessions:
     def _end_again(self, session: LiveSession, at: int) -> None:
         del self._retries[session.id]
         # Resumed meanwhile, it ends another time; what is in flight then is that end.
-        if session.sockets == 0 and not session.in_flight and self.live.get(session.id) is session:
+        if not session.sockets and not session.in_flight and self.live.get(session.id) is session:
             assert session.end_reason is not None
             self._end(session, session.end_reason, at)
 
     async def _put_to_rest(self, session: LiveSession) -> None:
-        """Kept before it is forgotten here: nobody may wake up an older state meanwhile."""
+        """Kept before it is forgotten here: nobody may wake up an older state meanwhile, nor go on with a
+        session whose numbers have just been given back."""
         if _is_busy(session):
             return
-        await self._store.save(session.id, _encode_state(_at_rest(session)), self._limits.resume_window)
-        if not _is_busy(session):
+        self._resting.add(session.id)
+        try:
+            await self._sharing.rest(session)
+        finally:
+            self._resting.discard(session.id)
             self.live.pop(session.id, None)
 
 
@@ -202,35 +243,3 @@ def _is_busy(session: LiveSession) -> bool:
 
 def _too_much(text: str) -> HandshakeRefused:
     return HandshakeRefused(Refusal.FIELD, text)
-
-
-def _at_rest(session: LiveSession) -> SessionState:
-    handle, stands = session.handle, session.committed
-    assert handle.number is not None
-    return SessionState(
-        row=asdict(handle.row),
-        number=handle.number,
-        version=handle.version,
-        last_activity=session.last_activity,
-        last_seq=stands.last_seq,
-        app_data=stands.app_data.encoded,
-        payload_ids=stands.payload_ids,
-        end_reason=session.end_reason.value if session.end_reason else None,
-        refused={instance: ids for instance, ids in session.refused.items() if ids},
-    )
-
-
-def _awake(state: SessionState) -> LiveSession:
-    row = SessionRow(**state.row)
-    app_data = AppData.decode(state.app_data)
-    handle = SessionHandle(row, state.number, app_data=app_data.encoded, version=state.version)
-    return LiveSession(
-        row.id,
-        row.flight_id,
-        handle,
-        state.last_activity,
-        now=Standing(state.last_seq, app_data, dict(state.payload_ids)),
-        committed=Standing(state.last_seq, app_data, dict(state.payload_ids)),
-        refused={instance: list(ids) for instance, ids in state.refused.items()},
-        end_reason=EndReason(state.end_reason) if state.end_reason else None,
-    )

@@ -19,6 +19,7 @@ from logui_tx.journal.entry import Entry
 from logui_tx.journal.segment import Kind
 from logui_tx.model import Close, Connection, EndReason, Flight, Hello, Limits
 from logui_tx.sessions import LiveSessions, Opened
+from logui_tx.sharing import Sharing
 from logui_tx.stores.memory import MemorySessionStore
 
 FULL = NotStored("disk full")
@@ -63,7 +64,8 @@ class ConversationTestCase(SynchronousTestCase):
         self.dialect: IDialect = LogUI04()
         self.intake = Intake(self.clock, self.waiting.append, self.limits)
         store = MemorySessionStore(self.clock)
-        self.sessions = LiveSessions(self.clock, self.intake, store, lambda _: succeed(None), self.limits)
+        sharing = Sharing(self.clock, self.intake, store, lambda _: succeed(None), self.limits, "here")
+        self.sessions = LiveSessions(self.clock, self.intake, sharing, self.limits)
         self.peer, self.talk = self.connect()
 
     def connect(self) -> tuple[FakePeer, Conversation]:

@@ -1,6 +1,8 @@
 """Sessions opened, resumed, shared and ended, over a journal that settles when it is told to."""
 
+import json
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import asdict
@@ -13,8 +15,9 @@ from logui_tx.intake import Intake, LiveSession
 from logui_tx.journal.entry import Entry, SessionRow
 from logui_tx.journal.segment import Kind
 from logui_tx.journal.state import SessionState
-from logui_tx.model import AppDataChange, Batch, Connection, EndReason, Flight, Hello, Limits
+from logui_tx.model import AppDataChange, Batch, Connection, EndReason, Flight, Hello, Kept, Known, Limits
 from logui_tx.sessions import LiveSessions, Opened
+from logui_tx.sharing import Sharing
 from logui_tx.stores.memory import MemorySessionStore
 
 FULL = NotStored("disk full")
@@ -29,15 +32,13 @@ class SlowStore(MemorySessionStore):
 
     slow = False
 
-    def load(self, session_id: str) -> "Deferred[bytes | None]":
+    def load(self, session_id: str) -> "Deferred[Known]":
         return self.answer(MemorySessionStore.load(self, session_id))
 
-    def save(self, session_id: str, state: bytes, ttl: float) -> "Deferred[None]":
+    def save(self, sessions: Mapping[str, Kept], ttl: float) -> "Deferred[None]":
         if not self.slow:
-            return MemorySessionStore.save(self, session_id, state, ttl)
-        return self.answer(succeed(None)).addCallback(
-            lambda _: MemorySessionStore.save(self, session_id, state, ttl)
-        )
+            return MemorySessionStore.save(self, sessions, ttl)
+        return self.answer(succeed(None)).addCallback(lambda _: MemorySessionStore.save(self, sessions, ttl))
 
     def answer(self, result: "Deferred[Any]") -> "Deferred[Any]":
         if not self.slow:
@@ -45,6 +46,23 @@ class SlowStore(MemorySessionStore):
         late: Deferred[Any] = Deferred()
         self.late.append(lambda: result.chainDeferred(late))
         return late
+
+
+def stands(entries: list[Entry]) -> SessionState:
+    """What a journal that holds these entries of a session knows."""
+    events = [entry for entry in entries if entry.kind is Kind.EVENTS]
+    refused = [json.loads(entry.refused) for entry in entries if entry.refused is not None]
+    return SessionState(
+        row=asdict(entries[0].handle.row),
+        number=entries[0].handle.number or 0,
+        version=entries[0].handle.version,
+        last_activity=max(entry.received for entry in entries),
+        last_seq=max((entry.first_seq + entry.count - 1 for entry in events), default=0),
+        app_data=entries[-1].app_data,
+        payload_ids={e.instance: e.payload_id for e in events if e.payload_id is not None},
+        end_reason=entries[-1].end_reason,
+        refused=refused[-1] if refused else {},
+    )
 
 
 class SessionsTestCase(SynchronousTestCase):
@@ -60,16 +78,17 @@ class SessionsTestCase(SynchronousTestCase):
         self.store.late = deque()
         limits = Limits(max_app_data=100)
         self.intake = Intake(self.clock, self.waiting.append, limits)
-        self.sessions = LiveSessions(self.clock, self.intake, self.store, self.find, limits)
+        self.sharing = Sharing(self.clock, self.intake, self.store, self.find, limits, "here")
+        self.sessions = LiveSessions(self.clock, self.intake, self.sharing, limits)
+        self.sharing.start()
         self.numbers = iter(range(1, 100))
 
     def find(self, session_id: str) -> "Deferred[SessionState | None]":
         self.looked_up.append(session_id)
         if session_id not in self.journal:
-            rows = [entry.handle.row for entry in self.written if entry.handle.row.id == session_id]
-            if rows and session_id not in self.erased:
-                # It is known; how it stands, the store must tell.
-                return succeed(SessionState(asdict(rows[0]), 1, 0, 0, 0, b"{}", {}))
+            entries = [entry for entry in self.written if entry.handle.row.id == session_id]
+            if entries and session_id not in self.erased:
+                return succeed(stands(entries))
         return self.store.answer(succeed(self.journal.get(session_id)))
 
     def settle(self, count: int = 0, error: NotStored | None = None) -> None:
@@ -97,8 +116,12 @@ class SessionsTestCase(SynchronousTestCase):
         return self.successResultOf(asked)
 
     def end(self, session: LiveSession, reason: EndReason = EndReason.CLOSED) -> None:
-        self.sessions.leave(session, reason)
+        self.leave(session, reason)
         self.settle()
+
+    def leave(self, session: LiveSession, reason: EndReason) -> None:
+        """One of its sockets is gone."""
+        self.sessions.leave(next(iter(session.sockets)), reason)
 
     def log(
         self, session: LiveSession, payload_id: int | None = None, instance: str = "", events: int = 2
@@ -146,7 +169,7 @@ class OpenTests(SessionsTestCase):
     def test_too_much_together_with_what_is_there(self) -> None:
         session = self.open(app_data={"a": b'"%s"' % (b"x" * 60)}).session
         self.failureResultOf(self.ask(session.id, app_data={"b": b'"%s"' % (b"x" * 60)}), HandshakeRefused)
-        self.assertEqual((session.sockets, len(session.now.app_data.values)), (1, 1))
+        self.assertEqual((len(session.sockets), len(session.now.app_data.values)), (1, 1))
 
     def test_a_journal_that_cannot_be_written_refuses_nobody(self) -> None:
         asked = self.ask(app_data={"k": b"1"})
@@ -233,7 +256,7 @@ class ResumeTests(SessionsTestCase):
         self.assert_new(self.open(before.id, dialect="kraken"), before.id)
         live = self.open().session
         self.assert_new(self.open(live.id, OTHER), live.id)
-        self.assertEqual(live.sockets, 1)
+        self.assertEqual(len(live.sockets), 1)
 
     def test_the_window(self) -> None:
         for wait, resumed in ((WINDOW, True), (WINDOW + 0.001, False)):
@@ -256,15 +279,15 @@ class ResumeTests(SessionsTestCase):
         before = self.at_rest(EndReason.SHUTDOWN_CLIENT)
         self.assert_new(self.open(before.id), before.id)
         session = self.open().session
-        self.sessions.leave(session, EndReason.SHUTDOWN_CLIENT)
+        self.leave(session, EndReason.SHUTDOWN_CLIENT)
         asked = self.ask(session.id)
         self.settle()
         self.assert_new(self.successResultOf(asked), session.id)
 
     def test_a_look_up_that_fails(self) -> None:
-        self.sessions._find = lambda _: fail(ZeroDivisionError())
+        self.sharing._find = lambda _: fail(ZeroDivisionError())
         self.failureResultOf(self.ask("any"), ZeroDivisionError)
-        self.assertEqual((self.sessions.live, self.sessions._looking), ({}, {}))
+        self.assertEqual((self.sessions.live, self.sessions._waking), ({}, {}))
 
     def test_at_the_same_time(self) -> None:
         for forgotten in (False, True):
@@ -280,11 +303,11 @@ class ResumeTests(SessionsTestCase):
             self.settle()
             first, second = map(self.successResultOf, asked)
             self.assertIs(first.session, second.session)
-            self.assertEqual(first.session.sockets, 2)
+            self.assertEqual(len(first.session.sockets), 2)
             self.log(first.session)
             self.log(second.session)
             self.assertEqual([entry.first_seq for entry in self.waiting], [3, 5])
-            self.sessions.leave(second.session, EndReason.LOST)
+            self.leave(second.session, EndReason.LOST)
             self.end(first.session)
 
     def sessions_state(self, session: LiveSession) -> SessionState:

@@ -1,5 +1,7 @@
 """Session stores: the contract over memory, how they are found, and the peer that authors get."""
 
+from collections.abc import Mapping, Sequence
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -8,10 +10,10 @@ from zope.interface.verify import verifyObject
 
 from logui_tx.errors import BadOption
 from logui_tx.interfaces import IPeer, ISessionStore
-from logui_tx.model import Close
+from logui_tx.model import Close, Kept, Known
 from logui_tx.stores import open_store
 from logui_tx.stores.memory import MemorySessionStore
-from logui_tx.testing import FakePeer, SessionStoreContract
+from logui_tx.testing import FakePeer, FakeStores, SessionStoreContract, SharedSessionStoreContract
 
 # Generated tests find mistakes, not slowness.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,22 +24,36 @@ class MemorySessionStoreTests(SessionStoreContract, TestCase):
         return MemorySessionStore(clock)
 
     async def test_to_the_second(self) -> None:
-        await self.store.save("one", b"1", 60)
+        await self.save("one", b"1", 60)
         self.clock.advance(59.9)
-        self.assertEqual(await self.store.load("one"), b"1")
+        self.assertEqual(await self.load("one"), b"1")
         self.clock.advance(0.1)
-        self.assertIsNone(await self.store.load("one"))
+        self.assertIsNone(await self.load("one"))
 
     async def test_nothing_is_left(self) -> None:
         for number in range(3):
-            await self.store.save(str(number), b"", 60)
-            await self.store.save(str(number), b"", 60)
+            await self.save(str(number), b"", 60)
+            await self.save(str(number), b"", 60)
         self.assertEqual(len(self.clock.getDelayedCalls()), 3)
         await self.store.forget("0")
         self.assertEqual(len(self.clock.getDelayedCalls()), 2)
         await self.store.close()
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertIsNone(await self.store.load("1"))
+        self.assertIsNone(await self.load("1"))
+
+    async def test_a_ticket_leaves_nothing(self) -> None:
+        await self.store.keep_ticket("one", 15)
+        await self.store.keep_ticket("two", 15)
+        await self.store.take_ticket("one", True, 15)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        await self.store.close()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class FakeSessionStoreTests(SharedSessionStoreContract, TestCase):
+    def make_stores(self, clock: Clock) -> Sequence[ISessionStore]:
+        stores = FakeStores(clock)
+        return [stores.new(), stores.new(), stores.new()]
 
 
 steps = st.one_of(
@@ -55,7 +71,7 @@ class MemoryModelTests(SynchronousTestCase):
         store = MemorySessionStore(clock)
         for number, (what, session_id, seconds) in enumerate(todo):
             if what == "save":
-                store.save(session_id, b"%d" % number, seconds)
+                store.save({session_id: Kept(b"%d" % number)}, seconds)
                 kept[session_id] = (b"%d" % number, clock.seconds() + seconds)
             elif what == "forget":
                 store.forget(session_id)
@@ -65,7 +81,8 @@ class MemoryModelTests(SynchronousTestCase):
             for one in "ab":
                 state, until = kept.get(one, (None, 0))
                 expected = state if until > clock.seconds() else None
-                self.assertEqual(self.successResultOf(store.load(one)), expected)
+                views = {} if expected is None else {"": expected}
+                self.assertEqual(self.successResultOf(store.load(one)), Known(views, 0))
 
 
 class OpenStoreTests(SynchronousTestCase):
@@ -145,30 +162,42 @@ class ContractTests(SynchronousTestCase):
         from twisted.internet.defer import fail, succeed
 
         def text(self: MemorySessionStore, session_id: str) -> object:
-            return self._states.get(session_id) and succeed(self._states[session_id][0].decode("latin-1"))
+            kept = self._sessions.get(session_id)
+            return succeed(Known({"me": kept.view.decode("latin-1")} if kept and kept.view else {}, 0))
 
-        def forever(self: MemorySessionStore, session_id: str, state: bytes, ttl: float) -> object:
-            return MemorySessionStore.save(self, session_id, state, ttl * 100)
+        def forever(self: MemorySessionStore, sessions: Mapping[str, Kept], ttl: float) -> object:
+            return MemorySessionStore.save(self, sessions, ttl * 100)
+
+        def keeps_all(self: MemorySessionStore, sessions: Mapping[str, Kept], ttl: float) -> object:
+            kept = {name: Kept(each.view, each.numbers_to) for name, each in sessions.items()}
+            return MemorySessionStore.save(self, kept, ttl)
 
         self.assertIn("test_values_are_bytes_of_any_kind", self.failures(load=text))
         self.assertIn("test_kept_for_its_time_and_no_longer", self.failures(save=forever))
+        self.assertIn("test_numbers_that_were_not_used_are_given_back", self.failures(save=keeps_all))
+        self.assertIn(
+            "test_a_ticket_is_used_once",
+            self.failures(take_ticket=lambda self, name, kept, ttl: succeed(True)),
+        )
         self.assertIn("test_forget", self.failures(forget=lambda self, session_id: succeed(None)))
         self.assertIn("test_check", self.failures(check=lambda self: fail(OSError())))
 
 
 class CapacityTests(SynchronousTestCase):
+    def views(self, store: MemorySessionStore, name: str) -> dict[str, bytes]:
+        return self.successResultOf(store.load(name)).views
+
     def test_the_oldest_go_first(self) -> None:
         store = MemorySessionStore(Clock(), capacity=25)
         for name in ("a", "b", "c"):
-            store.save(name, b"x" * 10, 60)
-        kept = [self.successResultOf(store.load(name)) is not None for name in ("a", "b", "c")]
-        self.assertEqual(kept, [False, True, True])
+            store.save({name: Kept(b"x" * 10)}, 60)
+        self.assertEqual([bool(self.views(store, name)) for name in ("a", "b", "c")], [False, True, True])
 
     def test_what_is_over_makes_room(self) -> None:
         clock = Clock()
         store = MemorySessionStore(clock, capacity=25)
-        store.save("a", b"x" * 10, 1)
-        store.save("b", b"x" * 10, 60)
+        store.save({"a": Kept(b"x" * 10)}, 1)
+        store.save({"b": Kept(b"x" * 10)}, 60)
         clock.advance(1)
-        store.save("c", b"x" * 10, 60)
-        self.assertIsNotNone(self.successResultOf(store.load("b")))
+        store.save({"c": Kept(b"x" * 10)}, 60)
+        self.assertTrue(self.views(store, "b"))

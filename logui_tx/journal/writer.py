@@ -76,6 +76,7 @@ class JournalWriter:
         self._next_segment = 1
         self._lost_at: int | None = None
         self._inode = 0
+        self.journal_id = ""
 
     # --- the reactor's side
 
@@ -85,6 +86,7 @@ class JournalWriter:
         ``now`` in UNIX ms. Raises :class:`DataFolderUnusable`.
         """
         self._connection = schema.open_journal(self.data_dir, create=True)
+        self.journal_id = schema.journal_id(self._connection)
         lost = 0
         try:
             self._check()

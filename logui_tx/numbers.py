@@ -1,0 +1,62 @@
+"""The sequence numbers that this server may give to the events of a session.
+
+A server that is alone with its sessions may give any. Servers that share a session store each hold blocks of
+a session's numbers that no other holds, so that none is ever given twice; where a block begins above the last
+number, the sequence jumps (PROTOCOL, *Common rules*, knows no gaps within a block).
+"""
+
+from __future__ import annotations
+
+from attrs import define
+
+MOST = 2**53 - 1
+"""The largest whole number that every reader of JSON understands."""
+BLOCK = 1_000_000
+"""Numbers in a block: enough for hours without the store, and a jump that is still read at a glance."""
+LOW = BLOCK // 2
+"""With fewer than this left, the next block is asked for."""
+BLIND = 1_000_000_000
+"""Without the store's word on what others hold, a block begins at the next multiple of this: above anything
+that a session reaches in blocks."""
+
+
+@define
+class Numbers:
+    """Blocks (first and last number), rising; the methods are told the last number that was given."""
+
+    blocks: list[tuple[int, int]]
+
+    @classmethod
+    def any(cls) -> Numbers:
+        """For a server that shares with no other."""
+        return cls([(1, MOST)])
+
+    @classmethod
+    def blind(cls, last: int) -> Numbers:
+        """A block for when nobody can tell which numbers others hold."""
+        first = (last // BLIND + 1) * BLIND + 1
+        return cls([(first, first + BLOCK - 1)])
+
+    @property
+    def end(self) -> int:
+        """The last number of all."""
+        return self.blocks[-1][1]
+
+    def first(self, last: int, count: int) -> int | None:
+        """The first of ``count`` numbers in a row above ``last``; None where there are not so many."""
+        for first, end in self.blocks:
+            start = max(first, last + 1)
+            if start + count - 1 <= end:
+                return start
+        return None
+
+    def left(self, last: int) -> int:
+        """How many there are above ``last``."""
+        return sum(end - max(first, last + 1) + 1 for first, end in self.blocks if end > last)
+
+    def add(self, first: int, end: int, last: int) -> None:
+        """One more block, above all others; those below ``last`` are used up."""
+        self.blocks = [block for block in self.blocks if block[1] > last]
+        if self.blocks and self.blocks[-1][1] + 1 == first:
+            first = self.blocks.pop()[0]
+        self.blocks.append((first, end))

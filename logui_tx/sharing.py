@@ -1,0 +1,261 @@
+"""What a session's servers share of it: how it is gone on with elsewhere, and what they tell each other.
+
+Each server writes its view of a session to the session store before it acknowledges anything (see views.py)
+and holds blocks of the session's sequence numbers (see numbers.py). A store that is not shared keeps only the
+sessions at rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from attrs import asdict, define, evolve
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from logui_tx.app_data import AppData
+from logui_tx.errors import NotStored, StoreAway
+from logui_tx.intake import Intake, LiveSession, Standing
+from logui_tx.interfaces import ISessionStore
+from logui_tx.journal.entry import SessionHandle, SessionRow
+from logui_tx.journal.state import SessionState
+from logui_tx.model import EndReason, Kept, Limits
+from logui_tx.neighbours import Neighbours
+from logui_tx.numbers import BLOCK, Numbers
+from logui_tx.views import View, Whole, decode_views, encode_view, put_together
+
+log = Logger()
+
+FindSession = Callable[[str], "Deferred[SessionState | None]"]
+"""Looks a session up in this server's journal."""
+
+REFRESHES = 3
+"""How often a live session is saved in the time that the store would keep it, though nothing happens."""
+
+
+@define(eq=False)
+class Woken:
+    """A session that goes on here; where its sequence ``jump`` s to, 0 where it does not."""
+
+    session: LiveSession
+    jump: int
+
+
+class Sharing:
+    """One for all sessions of the process. ``server`` is its name among those that share the store."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        intake: Intake,
+        store: ISessionStore,
+        find: FindSession,
+        limits: Limits,
+        server: str,
+    ) -> None:
+        self._clock = clock
+        self._intake = intake
+        self._store = store
+        self._find = find
+        self._ttl = limits.resume_window
+        self._server = server
+        self._refresh: Any = None
+        self.live = intake.live
+        self.flight_changed: Callable[[str], None] = lambda _flight_id: None
+        self.evict: Callable[[LiveSession, str], Awaitable[None]]
+        self._neighbours = Neighbours(
+            clock, store, server, self._release, self._hear_data, lambda flight: self.flight_changed(flight)
+        )
+
+    def start(self) -> None:
+        """Begin to share; ``evict(session, instance)`` must be set: it ends that page load's connections."""
+        self._store.start(self._server, self._neighbours.hear, self._save_live)
+        if self._store.shared:
+            self._intake.publish = self._publish
+            self._intake.more_numbers = self._more_numbers
+            self._schedule_refresh()
+
+    def stop(self) -> None:
+        """Save nothing more by itself."""
+        if self._refresh is not None:
+            self._refresh.cancel()
+            self._refresh = None
+
+    # --- beginning and going on
+
+    def new_numbers(self) -> Numbers:
+        """Of a session that begins here: nobody else knows it, so its first block needs no asking."""
+        return Numbers([(1, BLOCK)]) if self._store.shared else Numbers.any()
+
+    async def wake(self, session_id: str, instance: str, may_resume: Callable[[Whole], bool]) -> Woken | None:
+        """The session as all servers and the journal know it; None where nobody does, or it may not go on.
+
+        Others that have it open have released the page load ``instance`` by then. Fails with what
+        ``may_resume`` raises.
+        """
+        whole = await self._whole(session_id)
+        if whole is None or not may_resume(whole):
+            return None
+        if whole.others:
+            still_open = await self._neighbours.ask_release(session_id, instance, whole.others)
+            again = await self._whole(session_id)
+            if again is None or not may_resume(again):
+                return None
+            whole = evolve(again, others=frozenset(still_open))
+        numbers = await self._numbers(session_id, whole)
+        session = _awake(whole, numbers)
+        first = numbers.first(whole.state.last_seq, 0)
+        assert first is not None
+        if first == whole.state.last_seq + 1:
+            return Woken(session, 0)
+        session.now.last_seq = session.committed.last_seq = first - 1
+        return Woken(session, first)
+
+    async def claim(self, session: LiveSession, instance: str) -> None:
+        """A page load that came to a session that is live here: other servers let go of it."""
+        if not session.neighbours:
+            return
+        session.neighbours = await self._neighbours.ask_release(session.id, instance, session.neighbours)
+        whole = await self._whole(session.id)
+        if whole is not None:
+            for standing in (session.now, session.committed):
+                last = max(standing.payload_ids.get(instance, 0), whole.state.payload_ids.get(instance, 0))
+                if last:
+                    standing.payload_ids[instance] = last
+
+    async def _whole(self, session_id: str) -> Whole | None:
+        known = await self._store.load(session_id)
+        found = await self._find(session_id)
+        return put_together(decode_views(known.views), known.reserved, found, self._server)
+
+    async def _numbers(self, session_id: str, whole: Whole) -> Numbers:
+        if not self._store.shared:
+            return Numbers.any()
+        if whole.numbers:
+            return Numbers(list(whole.numbers))
+        last = whole.state.last_seq
+        if not whole.kept:
+            # The store has forgotten it: others may have gone on with it, and nobody knows how far.
+            return Numbers.blind(last)
+        try:
+            end = await self._store.reserve(session_id, BLOCK, last, self._ttl)
+        except StoreAway:
+            return Numbers.blind(last)
+        return Numbers([(end - BLOCK + 1, end)])
+
+    def _more_numbers(self, session: LiveSession) -> None:
+        if session.reserving or self._store.away is not None:
+            return
+        session.reserving = True
+        asked = self._store.reserve(session.id, BLOCK, session.numbers.end, self._ttl)
+
+        def add(end: int) -> None:
+            session.numbers.add(end - BLOCK + 1, end, session.committed.last_seq)
+
+        def done(_outcome: Any) -> None:
+            session.reserving = False
+
+        asked.addCallback(add)
+        asked.addErrback(lambda failure: failure.trap(StoreAway))
+        asked.addCallback(done)
+
+    # --- how it stands here
+
+    def rest(self, session: LiveSession) -> Deferred[None]:
+        """Keep a session that has ended here, for whoever goes on with it."""
+        return self._store.save({session.id: self._kept(session, at_rest=True)}, self._ttl)
+
+    def _publish(self, sessions: Sequence[LiveSession]) -> Deferred[None]:
+        saved = self._store.save({each.id: self._kept(each) for each in sessions}, self._ttl)
+        for session in sessions:
+            data = session.committed.app_data
+            if session.neighbours and data.version > session.told and not data.server:
+                session.told = data.version
+                self._neighbours.tell_data(
+                    session.id, data.encoded, data.version, self._server, session.neighbours
+                )
+        return saved
+
+    def _kept(self, session: LiveSession, at_rest: bool = False) -> Kept:
+        stands = session.committed
+        view = View(
+            row=asdict(session.handle.row),
+            last_activity=session.last_activity,
+            last_seq=stands.last_seq,
+            numbers=session.numbers.blocks,
+            app_data=stands.app_data.encoded,
+            app_data_version=stands.app_data.version,
+            app_data_server=stands.app_data.server or self._server,
+            payload_ids=stands.payload_ids,
+            refused={instance: ids for instance, ids in session.refused.items() if ids},
+            end_reason=session.end_reason.value if session.end_reason else None,
+            open=not at_rest and bool(session.sockets),
+        )
+        return Kept(encode_view(view), session.numbers.end, stands.last_seq if at_rest else None)
+
+    def _save_live(self) -> None:
+        """Though nothing happened to them: the store would forget them, or has."""
+        live = [session for session in self.live.values() if session.sockets]
+        if live:
+            self._publish(live)
+
+    def _schedule_refresh(self) -> None:
+        def refresh() -> None:
+            self._save_live()
+            self._schedule_refresh()
+
+        self._refresh = self._clock.callLater(max(1.0, self._ttl / REFRESHES), refresh)
+
+    # --- what other servers ask and tell
+
+    def _release(self, session_id: str, instance: str, asker: str) -> Deferred[bool]:
+        session = self.live.get(session_id)
+        if session is None:
+            return succeed(False)
+        session.neighbours.add(asker)
+        return Deferred.fromCoroutine(self._let_go(session, instance))
+
+    async def _let_go(self, session: LiveSession, instance: str) -> bool:
+        await self.evict(session, instance)
+        if self.live.get(session.id) is session:
+            await _whatever(self._intake.barrier(session))
+        return bool(session.sockets)
+
+    def _hear_data(self, session_id: str, app_data: bytes, version: int, server: str) -> None:
+        session = self.live.get(session_id)
+        if session is None or not session.sockets:
+            return
+        mine = session.now.app_data
+        if (version, server) > (mine.version, mine.server or self._server):
+            taken = self._intake.take_over(session, AppData.decode(app_data, version, server))
+            taken.addErrback(lambda failure: failure.trap(NotStored))
+
+
+async def _whatever(outcome: Deferred[Any]) -> None:
+    """Done when it has fired, however."""
+    done: Deferred[None] = Deferred()
+    outcome.addBoth(lambda _: done.callback(None))
+    await done
+
+
+def _awake(whole: Whole, numbers: Numbers) -> LiveSession:
+    state = whole.state
+    row = SessionRow(**state.row)
+    app_data = AppData.decode(state.app_data, whole.app_data_version, whole.app_data_server)
+    handle = SessionHandle(row)
+    if state.number:
+        handle = SessionHandle(row, state.number, app_data=whole.journal_data, version=state.version)
+    return LiveSession(
+        row.id,
+        row.flight_id,
+        handle,
+        state.last_activity,
+        now=Standing(state.last_seq, app_data, dict(state.payload_ids)),
+        committed=Standing(state.last_seq, app_data, dict(state.payload_ids)),
+        refused={instance: list(ids) for instance, ids in state.refused.items()},
+        end_reason=EndReason(state.end_reason) if state.end_reason else None,
+        numbers=numbers,
+        neighbours=set(whole.others),
+    )
