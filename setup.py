@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     "postgresql": ["psycopg[binary]>=3.1"],
-    "redis": ["txredisapi>=1.6"],
+    "redis": ["hiredis>=2", "txredisapi>=1.6"],
     "tls": ["twisted[tls]"],
 }
 TEST = [

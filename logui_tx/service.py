@@ -221,8 +221,11 @@ class LoguiService(Service):
         return Health()
 
     async def _store_health(self) -> Health:
-        await self._parts.store.check()
-        return Health(detail=self._parts.store.name)
+        store = self._parts.store
+        if store.away is not None:
+            return Health(State.DEGRADED, f"{store.name}: {store.away}")
+        await store.check()
+        return Health(detail=f"{store.name}, {store.servers} servers" if store.shared else store.name)
 
     async def _listeners_health(self) -> Health:
         return Health(State.FAILING, "the server is shutting down") if self._stopping else Health()

@@ -36,6 +36,7 @@ class MemorySessionStore:
     _clock: IReactorTime
     name: str = "memory"
     shared: bool = False
+    servers: int = 1
     away: str | None = None
     capacity: int = CAPACITY
     _server: str = ""

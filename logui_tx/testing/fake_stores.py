@@ -52,6 +52,7 @@ class FakeSessionStore:
     name: str = "fake"
     shared: bool = True
     away: str | None = None
+    servers: int = 1
     _server: str = ""
     _heard: Callable[[bytes], None] = lambda _message: None
     _back: Callable[[], None] = lambda: None

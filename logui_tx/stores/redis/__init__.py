@@ -1,0 +1,1 @@
+"""``redis:``, the session store that several servers share."""

@@ -1,0 +1,339 @@
+"""The session store on Redis (7 or any later; a single one, not a cluster).
+
+::
+
+    PREFIX:session:ID    hash: view:SERVER (opaque), reserved (the last sequence number that is held)
+    PREFIX:ticket:ID     a ticket that was issued and not used yet
+    PREFIX:used:ID       a ticket that was issued without Redis and is used
+    PREFIX:servers       sorted set: the servers, by when they were last heard of
+    PREFIX:to:SERVER     channel of one server
+    PREFIX:all           channel of all
+
+While Redis is away (no connection, no answer in time, or it refuses to write) nothing waits for it; a probe a
+second finds out when it is back, writes what could not be written, and only then is it used again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from logui_tx.errors import StoreAway
+from logui_tx.interfaces import ISessionStore
+from logui_tx.model import Kept, Known
+from logui_tx.stores.redis.address import RedisAddress
+from logui_tx.stores.redis.link import RedisLink
+from logui_tx.stores.redis.unwritten import Unwritten
+
+log = Logger()
+
+PROBE_INTERVAL = 1.0
+_CHUNK = 200
+_NAME_BYTES = 16
+
+_SAVE = """
+local field = 'view:' .. ARGV[1]
+for i, key in ipairs(KEYS) do
+  local view, held, unused_above = ARGV[4 * i - 2], tonumber(ARGV[4 * i - 1]), ARGV[4 * i]
+  local reserved = math.max(tonumber(redis.call('HGET', key, 'reserved') or '0'), held)
+  if unused_above ~= '' and reserved == held then reserved = tonumber(unused_above) end
+  redis.call('HSET', key, field, view, 'reserved', string.format('%.0f', reserved))
+  redis.call('PEXPIRE', key, ARGV[4 * i + 1])
+end
+"""
+_RESERVE = """
+local reserved = tonumber(redis.call('HGET', KEYS[1], 'reserved') or '0')
+local last = string.format('%.0f', math.max(reserved, tonumber(ARGV[2])) + tonumber(ARGV[1]))
+redis.call('HSET', KEYS[1], 'reserved', last)
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return last
+"""
+_HEARTBEAT = """
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 10)
+return redis.call('ZCARD', KEYS[1])
+"""
+
+
+@implementer(ISessionStore)
+class RedisSessionStore:
+    """One server's end. ``servers`` is how many there are, this one included, as far as was heard."""
+
+    name = "redis"
+    shared = True
+
+    def __init__(self, reactor: Any, address: RedisAddress) -> None:
+        self._reactor = reactor
+        self._prefix = address.prefix.encode() + b":"
+        self.away: str | None = "there is no connection yet"
+        self.servers = 1
+        self._server = ""
+        # Among all that hear a channel, this end knows its own words.
+        self._mark = os.urandom(_NAME_BYTES)
+        self._heard: Callable[[bytes], None] = lambda _message: None
+        self._back: Callable[[], None] = lambda: None
+        self._unwritten = Unwritten()
+        self._serial = 0
+        self._used: dict[str, tuple[bool, float, IDelayedCall]] = {}
+        self._probe: IDelayedCall | None = None
+        self._probing = False
+        self._ready: list[Deferred[None]] = []
+        self._closed = False
+        self._link = RedisLink(reactor, address, self._connected, self._lost)
+        self._address = address
+        self._ear: RedisLink | None = None
+
+    # --- being there
+
+    def start(self, server: str, heard: Callable[[bytes], None], back: Callable[[], None]) -> None:
+        """See :meth:`ISessionStore.start`."""
+        self._server, self._heard, self._back = server, heard, back
+        self._ear = RedisLink(
+            self._reactor,
+            self._address,
+            self._tell_ready,
+            lambda _why: None,
+            (self._text("to:" + server), self._text("all")),
+            self._hear,
+        )
+        self._link.start()
+        self._ear.start()
+
+    def when_ready(self) -> Deferred[None]:
+        """Fires when Redis answers and this server hears the others."""
+        ready: Deferred[None] = Deferred()
+        self._ready.append(ready)
+        self._tell_ready()
+        return ready
+
+    def close(self) -> Deferred[None]:
+        """See :meth:`ISessionStore.close`."""
+        if not self._closed:
+            self._closed = True
+            self.away = "this server has stopped"
+            if self._probe is not None:
+                self._probe.cancel()
+            while self._used:
+                self._used.popitem()[1][2].cancel()
+            self._link.stop()
+            if self._ear is not None:
+                self._ear.stop()
+        return succeed(None)
+
+    def check(self) -> Deferred[None]:
+        """See :meth:`ISessionStore.check`."""
+        return succeed(None) if self.away is None else fail(StoreAway(self.away))
+
+    def _tell_ready(self) -> None:
+        if self.away is None and self._ear is not None and self._ear.up:
+            ready, self._ready = self._ready, []
+            for waiting in ready:
+                waiting.callback(None)
+
+    def _connected(self) -> None:
+        self._look()
+
+    def _lost(self, why: str) -> None:
+        if self._closed:
+            return
+        if self.away is None:
+            log.warn("the session store is away: {why}; nothing waits for it until it is back", why=why)
+        self.away = why
+        if self._probe is None:
+            self._probe = self._reactor.callLater(PROBE_INTERVAL, self._look)
+
+    def _look(self) -> None:
+        """See how Redis is, now and again in a second."""
+        if self._probe is not None and self._probe.active():
+            self._probe.cancel()
+        self._probe = None if self._closed else self._reactor.callLater(PROBE_INTERVAL, self._look)
+        if self._link.up and not self._probing and not self._closed:
+            self._probing = True
+            looking = Deferred.fromCoroutine(self._beat())
+            looking.addErrback(lambda failure: self._lost(str(failure.trap(StoreAway) and failure.value)))
+            looking.addErrback(lambda failure: log.failure("the session store", failure=failure))
+            looking.addBoth(self._looked)
+
+    def _looked(self, _outcome: Any) -> None:
+        self._probing = False
+
+    async def _beat(self) -> None:
+        self.servers = int(await self._link.script(_HEARTBEAT, [self._key("servers")], [self._server]))
+        if self.away is None:
+            return
+        await self._write_back()
+        if self._closed:
+            return
+        self.away = None
+        log.info("the session store answers")
+        self._back()
+        self._tell_ready()
+
+    async def _write_back(self) -> None:
+        while self._unwritten:
+            serial, sessions, ttl = self._unwritten.first(_CHUNK)
+            await self._send(sessions, ttl)
+            self._unwritten.written(serial, sessions)
+        for ticket_id, (kept, ttl, _over) in list(self._used.items()):
+            if kept:
+                await self._link.command("DEL", self._key("ticket:" + ticket_id))
+            else:
+                await self._link.command("SET", self._key("used:" + ticket_id), "1", "PX", _ms(ttl))
+
+    # --- sessions
+
+    def load(self, session_id: str) -> Deferred[Known]:
+        """See :meth:`ISessionStore.load`."""
+        if self.away is not None:
+            return succeed(self._known_here(session_id))
+        asked = self._link.command("HGETALL", self._session(session_id))
+        return asked.addCallbacks(_known, self._not_loaded, errbackArgs=(session_id,))
+
+    def _not_loaded(self, failure: Any, session_id: str) -> Known:
+        self._lost(str(failure.trap(StoreAway) and failure.value))
+        return self._known_here(session_id)
+
+    def _known_here(self, session_id: str) -> Known:
+        view = self._unwritten.view(session_id)
+        return Known({} if view is None else {self._server: view})
+
+    def save(self, sessions: Mapping[str, Kept], ttl: float) -> Deferred[None]:
+        """See :meth:`ISessionStore.save`."""
+        self._serial += 1
+        if not sessions:
+            return succeed(None)
+        if self.away is not None:
+            self._unwritten.add(self._serial, sessions, ttl)
+            return succeed(None)
+        sent = [self._save_some(part, ttl) for part in _parts(sessions)]
+        return sent[0] if len(sent) == 1 else DeferredList(sent).addCallback(lambda _: None)
+
+    def _save_some(self, sessions: Mapping[str, Kept], ttl: float) -> Deferred[None]:
+        serial = self._serial
+
+        def saved(_answer: Any) -> None:
+            # An earlier save may have been refused.
+            self._unwritten.written(serial, sessions)
+
+        def unsaved(failure: Any) -> None:
+            failure.trap(StoreAway)
+            self._unwritten.add(serial, sessions, ttl)
+            self._lost(str(failure.value))
+
+        return self._send(sessions, ttl).addCallbacks(saved, unsaved)
+
+    def _send(self, sessions: Mapping[str, Kept], ttl: float) -> Deferred[Any]:
+        arguments: list[Any] = [self._server]
+        for kept in sessions.values():
+            unused_above = "" if kept.unused_above is None else kept.unused_above
+            arguments += [kept.view, kept.numbers_to, unused_above, _ms(ttl)]
+        return self._link.script(_SAVE, [self._session(name) for name in sessions], arguments)
+
+    def reserve(self, session_id: str, count: int, above: int, ttl: float) -> Deferred[int]:
+        """See :meth:`ISessionStore.reserve`."""
+        if self.away is not None:
+            return fail(StoreAway(self.away))
+        asked = self._link.script(_RESERVE, [self._session(session_id)], [count, above, _ms(ttl)])
+        return asked.addCallbacks(int, self._note_away)
+
+    def forget(self, session_id: str) -> Deferred[None]:
+        """See :meth:`ISessionStore.forget`."""
+        if self.away is not None:
+            return fail(StoreAway(self.away))
+        asked = self._link.command("DEL", self._session(session_id))
+        return asked.addCallbacks(lambda _: None, self._note_away)
+
+    def _note_away(self, failure: Any) -> Any:
+        if failure.check(StoreAway):
+            self._lost(str(failure.value))
+        return failure
+
+    # --- other servers
+
+    def tell(self, server: str | None, message: bytes) -> Deferred[int]:
+        """See :meth:`ISessionStore.tell`."""
+        if self.away is not None:
+            return succeed(0)
+        channel = self._key("all" if server is None else "to:" + server)
+        told = self._link.command("PUBLISH", channel, self._mark + message)
+        own = 1 if server in (None, self._server) and self._ear is not None and self._ear.up else 0
+        return told.addCallbacks(lambda hearers: max(0, int(hearers) - own), self._untold)
+
+    def _untold(self, failure: Any) -> int:
+        self._lost(str(failure.trap(StoreAway) and failure.value))
+        return 0
+
+    def _hear(self, _channel: bytes, message: bytes) -> None:
+        if message[:_NAME_BYTES] != self._mark:
+            self._heard(message[_NAME_BYTES:])
+
+    # --- tickets
+
+    def keep_ticket(self, ticket_id: str, ttl: float) -> Deferred[bool]:
+        """See :meth:`ISessionStore.keep_ticket`."""
+        if self.away is not None:
+            return succeed(False)
+        asked = self._link.command("SET", self._key("ticket:" + ticket_id), "1", "PX", _ms(ttl), "NX")
+        return asked.addCallbacks(lambda answer: answer is not None, lambda why: bool(self._untold(why)))
+
+    def take_ticket(self, ticket_id: str, kept: bool, ttl: float) -> Deferred[bool]:
+        """See :meth:`ISessionStore.take_ticket`."""
+        if ticket_id in self._used:
+            return succeed(False)
+        if self.away is not None:
+            return succeed(self._take_here(ticket_id, kept, ttl))
+        if kept:
+            asked = self._link.command("GETDEL", self._key("ticket:" + ticket_id))
+        else:
+            asked = self._link.command("SET", self._key("used:" + ticket_id), "1", "PX", _ms(ttl), "NX")
+        return asked.addCallbacks(
+            lambda answer: answer is not None, self._not_asked, errbackArgs=(ticket_id, kept, ttl)
+        )
+
+    def _not_asked(self, failure: Any, ticket_id: str, kept: bool, ttl: float) -> bool:
+        self._untold(failure)
+        return ticket_id not in self._used and self._take_here(ticket_id, kept, ttl)
+
+    def _take_here(self, ticket_id: str, kept: bool, ttl: float) -> bool:
+        over = self._reactor.callLater(ttl, self._used.pop, ticket_id)
+        self._used[ticket_id] = kept, ttl, over
+        return True
+
+    # --- names
+
+    def _key(self, name: str) -> bytes:
+        return self._prefix + name.encode()
+
+    def _session(self, session_id: str) -> bytes:
+        return self._key("session:" + session_id)
+
+    def _text(self, name: str) -> str:
+        return self._key(name).decode()
+
+
+def _parts(sessions: Mapping[str, Kept]) -> list[Mapping[str, Kept]]:
+    """Not too many to a command: it holds up everybody who uses this Redis."""
+    if len(sessions) <= _CHUNK:
+        return [sessions]
+    items = list(sessions.items())
+    return [dict(items[at : at + _CHUNK]) for at in range(0, len(items), _CHUNK)]
+
+
+def _known(answer: Any) -> Known:
+    # A flat list of names and values.
+    found = dict(zip(answer[::2], answer[1::2], strict=True)) if isinstance(answer, list) else answer
+    views = {
+        name.partition(b":")[2].decode(): view for name, view in found.items() if name.startswith(b"view:")
+    }
+    return Known(views, int(found.get(b"reserved", 0)))
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
