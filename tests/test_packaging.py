@@ -96,7 +96,7 @@ class PackagingTests(SynchronousTestCase):
         self.assertEqual(names, shipped() | {"twisted/plugins/logui_tap.py"})
         for part in ("registry/migrations/versions/", "registry/migrations/script.py.mako", "web/templates/"):
             self.assertTrue(any(name.startswith(f"logui_tx/{part}") for name in names), part)
-        for name in ("logui_tx/py.typed", "logui_tx/testing.py", "logui_tx/web/static/demo.js"):
+        for name in ("logui_tx/py.typed", "logui_tx/testing/__init__.py", "logui_tx/web/static/demo.js"):
             self.assertIn(name, names)
         self.assertIn("entry_points.txt", metadata)
         self.assertTrue(any(name.endswith("LICENSE") for name in metadata), metadata)

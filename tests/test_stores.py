@@ -93,7 +93,8 @@ class OpenStoreTests(SynchronousTestCase):
 
     def test_unknown_kinds_without_their_password(self) -> None:
         for uri in [
-            "redis://user:PASSWORD@host:6379/0",
+            "redis:user:PASSWORD@host:6379/0",
+            "etcd://user:PASSWORD@host:6379/0",
             "PASSWORD",
             "memory",
             "memory:PASSWORD",
