@@ -16,7 +16,8 @@
     │   ├── UnknownFlight
     │   ├── NameTaken
     │   ├── AmbiguousName
-    │   └── InvalidDomain
+    │   ├── InvalidDomain
+    │   └── InvalidSetting
     ├── InvalidToken            a token that this server did not sign
     └── JournalError
         ├── CorruptSegment          a checksum or a length does not hold
@@ -112,6 +113,10 @@ class AmbiguousName(RegistryError):
 
 class InvalidDomain(RegistryError):
     """A flight's domain entry that could never match."""
+
+
+class InvalidSetting(RegistryError):
+    """A flight's listeners, sampling or metadata that cannot be kept."""
 
 
 class InvalidToken(LoguiError):

@@ -18,8 +18,11 @@ from sqlalchemy.schema import CreateTable
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import BadOption, DataFolderUnusable
+from logui_tx.model import Flight
 from logui_tx.registry import database, migrations, schema
 from logui_tx.registry.database import migrate, open_engine
+from logui_tx.registry.registry import Registry
+from logui_tx.registry.tokens import SigningKeys, TokenSigner
 
 
 def migrate_in(folder: str) -> None:
@@ -108,6 +111,19 @@ class MigrateTests(DatabaseTests):
             context = MigrationContext.configure(connection)
             self.assertEqual(compare_metadata(context, schema.metadata), [])
             self.assertEqual(context.get_current_revision(), migrations.HEAD)
+
+    def test_flights_of_the_first_revision_get_the_defaults(self) -> None:
+        engine = self.open()
+        with engine.begin() as connection:
+            database._upgrade(connection, "0001")
+            connection.execute(text("INSERT INTO application VALUES ('a', 'App', 1)"))
+            connection.execute(
+                text("INSERT INTO flight VALUES ('f', 'a', 'F', '[\"*\"]', :active, '0.4.0', 2)"),
+                {"active": True},
+            )
+        migrate(engine)
+        flight = Registry(engine, TokenSigner(SigningKeys(self.folder))).get_flight("f")
+        self.assertEqual(flight, Flight("f", "a", "F", ("*",), True, "0.4.0", 2, application_name="App"))
 
     def test_head_is_the_newest_script(self) -> None:
         config = Config()

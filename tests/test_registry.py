@@ -4,17 +4,21 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import (
     AmbiguousName,
     InvalidDomain,
+    InvalidSetting,
     NameTaken,
     RegistryError,
     UnknownApplication,
     UnknownFlight,
 )
+from logui_tx.model import LISTENERS
 from logui_tx.registry.database import migrate, open_engine
 from logui_tx.registry.registry import Registry
 from logui_tx.registry.tokens import SigningKeys, TokenSigner
@@ -131,6 +135,53 @@ class FlightTests(RegistryTestCase):
         for active in (False, False, True):
             self.assertIs(self.registry.set_active("F", active).active, active)
             self.assertIs(self.registry.get_flight(flight.id).active, active)
+
+    def test_settings(self) -> None:
+        plain = self.registry.create_flight("App", "F", ["*"])
+        self.assertEqual((plain.listeners, plain.sample_moves, plain.metadata), (LISTENERS, 0, "{}"))
+        self.assertEqual(plain.application_name, "App")
+        given: dict[str, Any] = {
+            "listeners": ["scroll", "mouseclick"],
+            "sample_moves": 50,
+            "metadata": '{"a": 1}',
+        }
+        other = self.registry.create_flight("App", "G", ["*"], **given)
+        self.assertEqual(other.listeners, ("mouseclick", "scroll"))
+        self.assertEqual((other.sample_moves, other.metadata), (50, '{"a":1}'))
+        self.assertEqual(self.registry.list_flights(), [plain, other])
+        self.assertEqual(self.registry.get_flight(other.id), other)
+
+    def test_changed(self) -> None:
+        flight = self.registry.create_flight("App", "F", ["*"], metadata='{"a":1}')
+        bystander = self.registry.create_flight("App", "G", ["*"])
+        for change, expected in [
+            ({"name": " H "}, {"name": "H"}),
+            ({"domains": ["X.org", "x.org"]}, {"domains": ("x.org",)}),
+            ({"listeners": []}, {"listeners": ()}),
+            ({"listeners": ["custom"], "sample_moves": 7}, {"listeners": ("custom",), "sample_moves": 7}),
+            ({"metadata": "{ }"}, {"metadata": "{}"}),
+            ({}, {}),
+        ]:
+            flight = evolve(flight, **expected)  # all else stays
+            self.assertEqual(self.registry.change_flight(flight.id, **change), flight)
+            self.assertEqual(self.registry.get_flight(flight.id), flight)
+        self.assertEqual(self.registry.get_flight(bystander.id), bystander)
+
+    def test_a_change_that_is_refused_changes_nothing(self) -> None:
+        flight = self.registry.create_flight("App", "F", ["*"])
+        self.registry.create_flight("App", "G", ["*"])
+        for error, change in [
+            (NameTaken, {"name": "G"}),
+            (RegistryError, {"name": ""}),
+            (RegistryError, {"domains": []}),
+            (InvalidDomain, {"domains": ["https://x.org"]}),
+            (InvalidSetting, {"name": "H", "listeners": ["mouse"]}),
+            (InvalidSetting, {"sample_moves": -1}),
+            (InvalidSetting, {"metadata": "[]"}),
+        ]:
+            self.assertRaises(error, self.registry.change_flight, "F", **change)
+        self.assertRaises(UnknownFlight, self.registry.change_flight, "nope", name="H")
+        self.assertEqual(self.registry.get_flight(flight.id), flight)
 
     def test_deleted(self) -> None:
         flight = self.registry.create_flight("App", "F", ["*"])

@@ -116,7 +116,7 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, to: str = "head") -> None:
     # Imported here: Alembic takes longer to import than everything else a command does.
     from alembic import command
     from alembic.config import Config
@@ -132,4 +132,4 @@ def _upgrade(connection: Connection) -> None:
             f"the registry {connection.engine.url.database} was written by a newer version of logui-tx "
             f"(its revision is {revision!a}, this version knows none after {migrations.HEAD!a})"
         )
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
