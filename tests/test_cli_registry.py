@@ -245,6 +245,37 @@ class KeyCommandTests(CommandTestCase):
         keys = SigningKeys(self.folder)
         self.assertEqual(TokenSigner(keys).read(made["token"]).flight_id, made["id"])
 
+    def test_create(self) -> None:
+        file = self.place / "shared.key"
+        self.json("application", "create", "App")
+        made = self.make_flight()
+        option = ("--secret-key-file", str(file))
+        for command in (["key", "rotate"], ["flight", "token", "F"]):
+            self.assertIn("logui key create", self.fails(*option, *command))
+        self.assertEqual(self.json(*option, "key", "create"), {"created": True, "keys": 1})
+        self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+        before = file.read_text()
+        self.assertEqual(self.json(*option, "key", "create"), {"created": False, "keys": 1})
+        self.assertIn("left alone", self.succeeds(*option, "key", "create"))
+        self.assertEqual(file.read_text(), before)
+        token = self.json(*option, "flight", "token", "F")["token"]
+        self.assertEqual(TokenSigner(SigningKeys(self.place, file=file)).read(token).flight_id, made["id"])
+        self.assertNotEqual(token, made["token"])
+        self.assertEqual(self.json(*option, "key", "rotate"), {"keys": 2})
+        self.assertEqual(len((self.folder / "secret.key").read_text().split()), 1)
+        other = self.place / "other.key"
+        text = self.succeeds("--secret-key-file", str(other), "key", "create")
+        self.assertIn(str(other), text)
+        self.assertNotIn(other.read_text().strip(), text)
+
+    def test_the_file_of_the_configuration(self) -> None:
+        config = self.place / "logui.toml"
+        config.write_text(f"secret-key-file = '{self.place}/configured.key'")
+        self.json("--config", str(config), "key", "create")
+        self.assertTrue((self.place / "configured.key").exists())
+        config.write_text("secret-key-file = 1")
+        self.assertIn("secret-key-file", self.fails("--config", str(config), "key", "create"))
+
 
 class OptionTests(CommandTestCase):
     def write(self, text: str | bytes) -> str:
@@ -274,9 +305,14 @@ class OptionTests(CommandTestCase):
         self.assertIn("cannot be read", self.fails("--config", "/nonexistent", "application", "list"))
 
     def test_bad_database(self) -> None:
-        text = self.fails("--database", "postgresql://me:hunter2@h/db", "application", "list")
-        self.assertIn("sqlite:///PATH", text)
-        self.assertNotIn("hunter2", text)
+        for uri, why in [
+            ("mysql://me:hunter2@h/db", "sqlite:///PATH"),
+            ("postgresql://me:hunter2@h/db?colour=red", '"colour"'),
+            ("postgresql://me:hunter2@127.0.0.1:1/db", "refused"),
+        ]:
+            text = self.fails("--database", uri, "application", "list")
+            self.assertIn(why, text)
+            self.assertNotIn("hunter2", text)
 
     def test_the_folder_is_a_file(self) -> None:
         self.folder.write_text("")

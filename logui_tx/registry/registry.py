@@ -10,12 +10,12 @@ from uuid import uuid4
 
 from attrs import evolve
 from sqlalchemy import Connection, Engine, delete, insert, select, text, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
 
 from logui_tx.errors import NameTaken, RegistryError, UnknownApplication, UnknownFlight
 from logui_tx.model import LISTENERS, Application, Flight
 from logui_tx.registry import schema
-from logui_tx.registry.database import READ_ONLY
+from logui_tx.registry.database import reason
 from logui_tx.registry.domains import parse_domain
 from logui_tx.registry.flight_settings import checked_listeners, checked_metadata, checked_sample_moves
 from logui_tx.registry.names import checked_name
@@ -27,6 +27,7 @@ from logui_tx.registry.rows import (
     flight_of,
     flight_row,
 )
+from logui_tx.registry.sqlite import READ_ONLY
 from logui_tx.registry.tokens import TokenSigner
 
 CLIENT_VERSION = "0.4.0"
@@ -185,6 +186,10 @@ class Registry:
         with self._reading() as connection:
             connection.execute(text("SELECT 1"))
 
+    def close(self) -> None:
+        """Lets go of the database's connections."""
+        self._engine.dispose()
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with _plain_errors(), self._readers.connect() as connection:
@@ -213,7 +218,9 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise RegistryError(f"the registry's database does not answer: {error.orig}") from error
+        raise RegistryError(f"the registry's database does not answer: {reason(error)}") from error
+    except TimeoutError as error:
+        raise RegistryError("the registry's database does not answer: all connections are busy") from error
 
 
 @contextmanager
