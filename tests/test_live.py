@@ -269,6 +269,21 @@ class AwayTests(SynchronousTestCase):
         self.pool.run()
         self.assertFalse(self.successResultOf(later).active)
 
+    def test_nobody_waits_for_ever(self) -> None:
+        unknown = self.live.find_flight("g")
+        self.clock.advance(1)
+        second = self.live.find_flight("g")
+        self.clock.advance(8.9)
+        self.assertNoResult(unknown)
+        self.clock.advance(0.1)
+        for each in (unknown, second, self.live.find_flight("g")):
+            self.assertIn("in time", str(self.failureResultOf(each, RegistryError).value))
+        self.assertEqual(len(self.pool.work), 1, "it is asked once")
+        self.pool.run()
+        again = self.live.find_flight("g")
+        self.pool.run()
+        self.failureResultOf(again, UnknownFlight)
+
     def test_less_patience_where_it_failed_before(self) -> None:
         self.go()
         self.live.find_flight("f")
@@ -302,6 +317,13 @@ class AwayTests(SynchronousTestCase):
         self.assertEqual(
             [formatEvent(event) for event in events], ["away", "the registry's database answers again"]
         )
+
+    def test_a_fault_of_ours_is_not_hidden(self) -> None:
+        self.registry.away = ZeroDivisionError()
+        found = self.live.find_flight("f")
+        self.pool.run()
+        self.assertEqual(self.successResultOf(found), FLIGHT)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_stop_waits_a_second_at_most(self) -> None:
         waiting = self.live.find_flight("f")

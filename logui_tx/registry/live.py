@@ -31,9 +31,11 @@ T = TypeVar("T")
 _MAX_AGE = 0.5
 _MAX_KNOWN = 1024
 
-# Seconds after which a question is taken for unanswered; less where the one before was.
+# Seconds after which an earlier answer stands in; less where the question before went unanswered.
 PATIENCE = 1.0
 _LITTLE_PATIENCE = 0.1
+# Seconds after which those are refused for whom nothing stands in.
+_LAST_PATIENCE = 10.0
 
 _LATE = "the registry's database does not answer in time"
 
@@ -57,12 +59,16 @@ class _Answer:
 
 @define(eq=False)
 class _Question:
-    """What is being asked in a thread, and who waits for it; ``late`` once their patience was over."""
+    """What is being asked in a thread, and who waits for it.
+
+    It is ``late`` when those are answered who can do without, ``given_up`` when all are.
+    """
 
     asked: float
     timer: IDelayedCall
     waiters: list[Deferred[Any]] = field(factory=list)
     late: bool = False
+    given_up: bool = False
 
 
 @implementer(IRegistry)
@@ -124,8 +130,11 @@ class LiveRegistry:
         """
         waiter: Deferred[Flight] = Deferred()
         answer = self._at_once(flight_id)
+        question = self._questions.get(flight_id)
         if answer is not None:
             answer.tell(waiter)
+        elif question is not None and question.given_up:
+            waiter.errback(_late())
         elif not self._stopped:
             self._ask(flight_id, self._look_up, flight_id).waiters.append(waiter)
         return waiter
@@ -136,8 +145,7 @@ class LiveRegistry:
         if answer is None or self._age(answer) < _MAX_AGE:
             return answer
         question = self._questions.get(flight_id)
-        late = question is not None and question.late
-        return answer if late and self._may_stand_in(answer) else None
+        return self._stand_in(flight_id) if question is not None and question.late else None
 
     def check(self) -> Deferred[None]:
         """See :meth:`IRegistry.check`. Fails with :class:`RegistryError`, within a second."""
@@ -185,7 +193,10 @@ class LiveRegistry:
         if question.timer.active():
             question.timer.cancel()
         if isinstance(result, Failure):
-            self._note_trouble(str(result.value))
+            if result.check(RegistryError):
+                self._note_trouble(str(result.value))
+            else:
+                log.failure("the registry failed", failure=result)
             self._do_without(key, question, result)
             return
         if self._away:
@@ -207,21 +218,28 @@ class LiveRegistry:
         """Nobody waits any longer who can do without; the question itself may still be answered."""
         question = self._questions[key]
         question.late = True
+        question.timer = self._reactor.callLater(_LAST_PATIENCE - PATIENCE, self._give_up, key)
         self._note_trouble(_LATE)
-        self._do_without(key, question, None)
+        if key == _CHECK or self._stand_in(key) is not None:
+            self._do_without(key, question, Failure(_late()))
 
-    def _do_without(self, key: str, question: _Question, failure: Failure | None) -> None:
-        """What was seen last stands in for an answer; where there is nothing, those who wait are told why.
+    def _give_up(self, key: str) -> None:
+        """Nobody waits any longer."""
+        question = self._questions[key]
+        question.given_up = True
+        self._do_without(key, question, Failure(_late()))
 
-        Without a ``failure``, they may wait on for a flight's.
-        """
-        answer = self._known.get(key)
-        if answer is not None and self._may_stand_in(answer):
+    def _do_without(self, key: str, question: _Question, failure: Failure) -> None:
+        """What was seen last stands in for an answer; where there is nothing, those who wait are told why."""
+        answer = self._stand_in(key)
+        if answer is not None:
             self._tell(question, answer.tell)
-        elif failure is not None:
+        else:
             self._tell(question, lambda waiter: waiter.errback(failure))
-        elif key == _CHECK:
-            self._tell(question, lambda waiter: waiter.errback(_late()))
+
+    def _stand_in(self, flight_id: str) -> _Answer | None:
+        answer = self._known.get(flight_id)
+        return answer if answer is not None and self._may_stand_in(answer) else None
 
     def _tell(self, question: _Question, how: Callable[[Deferred[Any]], None]) -> None:
         waiters, question.waiters = question.waiters, []

@@ -166,6 +166,19 @@ class OutageTests(SharedTestCase):
         for never in (PASSWORD, "Traceback", "SELECT"):
             self.assertNotIn(never, log)
 
+    def test_it_freezes(self) -> None:
+        server = self.serve("one", "--drain-timeout=0.1")
+        self.assertEqual(self.answer(server, self.known), "200")
+        with self.postgresql.frozen():
+            wait_until(lambda: self.health(server) == (200, "degraded"), "the health")
+            self.assertEqual(self.answer(server, self.known), "200")
+            self.assertEqual(self.answer(server, self.unknown), "500")
+        wait_until(lambda: self.health(server) == (200, "ok"), "the health")
+        self.assertEqual(self.answer(server, self.unknown), "200")
+        with self.postgresql.frozen():
+            wait_until(lambda: self.health(server) == (200, "degraded"), "the health")
+            self.assertEqual(server.stop(), 0)
+
     def test_nothing_stands_in_where_that_is_not_wanted(self) -> None:
         server = self.serve("one", "--registry-stale=0")
         self.assertEqual(self.answer(server, self.known), "200")
