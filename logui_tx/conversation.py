@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from logui_tx.errors import BadRequest, HandshakeRefused, NotStored, Refusal
+from logui_tx.errors import BadRequest, HandshakeRefused, LoguiError, NotStored, Refusal
 from logui_tx.intake import Intake
 from logui_tx.interfaces import IDialect, IPeer
 from logui_tx.model import (
@@ -146,7 +146,10 @@ class Conversation:
         if isinstance(why, HandshakeRefused):
             self._stage.refused(self._dialect.refuse(why))
         else:
-            log.failure("a handshake could not be decided", failure=failure)
+            if isinstance(why, LoguiError):  # its text says it all
+                log.warn("a handshake could not be decided: {why}", why=why)
+            else:
+                log.failure("a handshake could not be decided", failure=failure)
             self._stage.refused(self._dialect.failed("The server cannot check the handshake at the moment."))
 
     def welcome(self, opened: Opened) -> None:

@@ -6,6 +6,8 @@
     ├── CannotStart             the server does not start: one line says why
     │   ├── BadOption               an option or a configuration key
     │   ├── DataFolderUnusable      unwritable, in use, or written by a newer version
+    │   ├── DatabaseUnusable        the registry's database is away, or written by a newer version
+    │   ├── KeysUnusable            there is no key to sign with
     │   └── CannotListen            an endpoint is taken or not allowed
     ├── HandshakeRefused        a client may not log; carries the cause
     ├── BadRequest              a message that was not understood
@@ -17,7 +19,8 @@
     │   ├── UnknownFlight
     │   ├── NameTaken
     │   ├── AmbiguousName
-    │   └── InvalidDomain
+    │   ├── InvalidDomain
+    │   └── InvalidSetting
     ├── InvalidToken            a token that this server did not sign
     └── JournalError
         ├── CorruptSegment          a checksum or a length does not hold
@@ -43,6 +46,14 @@ class BadOption(CannotStart):
 
 class DataFolderUnusable(CannotStart):
     """The data folder is unwritable, in use by another server, or written by a newer version."""
+
+
+class DatabaseUnusable(CannotStart):
+    """The registry's database does not answer, is none, or was written by a newer version."""
+
+
+class KeysUnusable(CannotStart):
+    """The file of the signing keys is missing, unreadable or holds no good key."""
 
 
 class CannotListen(CannotStart):
@@ -117,6 +128,10 @@ class AmbiguousName(RegistryError):
 
 class InvalidDomain(RegistryError):
     """A flight's domain entry that could never match."""
+
+
+class InvalidSetting(RegistryError):
+    """A flight's listeners, sampling or metadata that cannot be kept."""
 
 
 class InvalidToken(LoguiError):

@@ -98,7 +98,10 @@ class IRegistry(Interface):
     """Who may log."""
 
     def find_flight(flight_id: str) -> Deferred[Flight]:
-        """Fires with the flight, at most half a second old. Fails with :class:`UnknownFlight`."""
+        """Fires with the flight, at most half a second old; as last seen while the database is away.
+
+        Fails with :class:`UnknownFlight`, or :class:`RegistryError` where it was not seen lately.
+        """
 
     def check() -> Deferred[None]:
         """Fires with None while the registry answers; fails with any exception when it does not."""

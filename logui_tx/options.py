@@ -108,6 +108,13 @@ OPTIONS = (
     Option("data-dir", text, DATA_DIR, "Folder of the journal, the registry and the keys."),
     Option("session-store", text, "memory:", "Where sessions rest that may be resumed."),
     Option("database", text, None, "URI of the registry's database; SQLite in the data folder by default."),
+    Option(
+        "registry-stale",
+        duration,
+        "1d",
+        "How long flights are admitted as last seen while the database is away.",
+    ),
+    Option("secret-key-file", text, None, "File of the signing keys; in the data folder by default."),
     Option("trusted-proxy", network, None, "Proxy whose forwarded addresses count.", many=True),
     Option("demo", text, None, "Make the flight Demo for localhost and serve /demo/.", flag=True),
     Option("handshake-timeout", duration, "10s", "Time for a client's handshake.", limit=True, least=0.001),
@@ -174,6 +181,8 @@ class Settings:
     listen: tuple[str, ...] = (LISTEN,)
     session_store: str = "memory:"
     database: str | None = None
+    registry_stale: float = 86_400.0
+    secret_key_file: Path | None = None
     trusted_proxy: tuple[Network, ...] = ()
     demo: bool = False
     commit_delay: float = 0.0
@@ -212,11 +221,18 @@ def settings(given: Mapping[str, Any], config: Path | None = None) -> Settings:
     limits = Limits(**{key: values.pop(key) for key in limit_names})
     if not values["listen"]:
         raise BadOption("listen: at least one endpoint is expected")
-    try:
-        values["data_dir"] = Path(values["data_dir"]).expanduser().absolute()
-    except RuntimeError:
-        raise BadOption(f"data-dir: {values['data_dir']!r} does not do: there is no such user") from None
+    values["data_dir"] = path("data-dir", values["data_dir"])
+    if values["secret_key_file"] is not None:
+        values["secret_key_file"] = path("secret-key-file", values["secret_key_file"])
     return Settings(limits=limits, **values)
+
+
+def path(name: str, value: str) -> Path:
+    """The absolute path that an option's value means. Raises :class:`BadOption`."""
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        raise BadOption(f"{name}: {value!r} does not do: there is no such user") from None
 
 
 def _read(option: Option, value: Any) -> Any:

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from logui_tx import data_folder
 from logui_tx.conversation import Conversation
 from logui_tx.dialects.logui04 import LogUI04
-from logui_tx.errors import CannotListen, HandshakeRefused, NotStored, Refusal
+from logui_tx.errors import CannotListen, HandshakeRefused, NotStored, Refusal, RegistryError
 from logui_tx.intake import Intake
 from logui_tx.interfaces import IDialect, IPeer, ISessionStore
 from logui_tx.journal.entry import Entry
@@ -144,7 +144,9 @@ class LoguiService(Service):
         lock = data_folder.lock(folder)
         engine = open_engine(settings.database, folder)
         migrate(engine)
-        signer = TokenSigner(SigningKeys(folder))
+        keys = SigningKeys(folder, file=settings.secret_key_file)
+        keys.keys()  # a server without keys could admit nobody
+        signer = TokenSigner(keys)
         registry = Registry(engine, signer)
         if settings.demo:
             self._root.putChild(b"demo", Page(demo_page(signer.issue(registry.ensure_demo()))))
@@ -163,7 +165,7 @@ class LoguiService(Service):
         lookup = SessionLookup(self._reactor, folder)
         sharing = Sharing(self._reactor, intake, store, lookup.find, limits, journal.journal_id)
         sessions = LiveSessions(self._reactor, intake, sharing, limits)
-        live = LiveRegistry(self._reactor, registry)
+        live = LiveRegistry(self._reactor, registry, stale=settings.registry_stale)
         live.start()
         sharing.start()
         return _Parts(lock, journal, lookup, live, Admission(live, signer), store, intake, sharing, sessions)
@@ -217,7 +219,12 @@ class LoguiService(Service):
         return Health(State.FAILING, trouble) if trouble else Health()
 
     async def _registry_health(self) -> Health:
-        await self._parts.registry.check()
+        try:
+            await self._parts.registry.check()
+        except RegistryError:
+            if not self._parts.registry.stands_in():
+                raise
+            return Health(State.DEGRADED, "no answer: flights are admitted as last seen")
         return Health()
 
     async def _store_health(self) -> Health:

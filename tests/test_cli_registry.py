@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from logui_tx.cli.main import load_config, main
 from logui_tx.cli.output import printable
 from logui_tx.errors import BadOption
+from logui_tx.model import LISTENERS
 from logui_tx.registry.tokens import SigningKeys, TokenSigner
 
 
@@ -113,6 +114,9 @@ class FlightCommandTests(CommandTestCase):
                 "domains": ["example.org", "localhost:8080"],
                 "active": True,
                 "clientVersion": "0.4.0",
+                "listeners": list(LISTENERS),
+                "sampleMoves": 0,
+                "metadata": {},
             },
         )
         claims = TokenSigner(SigningKeys(self.folder)).read(token)
@@ -169,6 +173,65 @@ class FlightCommandTests(CommandTestCase):
         self.assertIn("by its id", self.fails("flight", "show", "F"))
 
 
+class FlightSettingTests(CommandTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.json("application", "create", "App")
+
+    def test_create(self) -> None:
+        made = self.json(
+            *("flight", "create", "--application", "App", "--name", "F", "--domain", "*"),
+            *("--listener", "scroll", "--listener", "mousemove"),
+            *("--sample-moves", "50ms", "--metadata", '{"a": [1.5]}'),
+        )
+        self.assertEqual(made["listeners"], ["mousemove", "scroll"])
+        self.assertEqual((made["sampleMoves"], made["metadata"]), (50, {"a": [1.5]}))
+        text = self.succeeds("flight", "show", "F")
+        for shown in ("mousemove, scroll", "one in 50 ms", '{"a":[1.5]}'):
+            self.assertIn(shown, text)
+
+    def test_set(self) -> None:
+        expected = self.make_flight("F", "localhost")
+        del expected["token"]
+        for options, change in [
+            (["--listener", "scroll"], {"listeners": ["scroll"]}),
+            (["--listener", "custom"], {"listeners": ["custom"]}),
+            (["--domain", "a.org", "--domain", "b.org"], {"domains": ["a.org", "b.org"]}),
+            (["--sample-moves", "1.5s"], {"sampleMoves": 1500}),
+            (["--metadata", '{"a": 1}'], {"metadata": {"a": 1}}),
+            (["--listener", "none"], {"listeners": []}),
+            (["--all-listeners", "--sample-moves", "0"], {"listeners": list(LISTENERS), "sampleMoves": 0}),
+            (["--name", "G", "--metadata", "{}"], {"name": "G", "metadata": {}}),
+        ]:
+            expected |= change  # all else stays
+            self.assertEqual(self.json("flight", "set", expected["id"], *options), expected)
+            self.assertEqual(self.json("flight", "show", expected["id"]), expected)
+        self.assertIn("G", self.succeeds("flight", "set", "G", "--listener", "none"))
+        text = self.succeeds("flight", "show", "G")
+        for shown in ("Listeners       none", "every one"):
+            self.assertIn(shown, text)
+
+    def test_mistakes(self) -> None:
+        self.make_flight("F")
+        self.make_flight("G")
+
+        def fails(*options: str, status: int = 1) -> str:
+            return self.fails("flight", "set", "F", *options, status=status)
+
+        nothing = fails(status=2)
+        for name in ("name", "domain", "listener", "all-listeners", "sample-moves", "metadata"):
+            self.assertIn(f"--{name}", nothing)
+        self.assertIn("did you mean 'mouseclick'?", fails("--listener", "mouseclik"))
+        self.assertIn("no other", fails("--listener", "none", "--listener", "scroll", status=2))
+        self.assertIn("exclude", fails("--listener", "scroll", "--all-listeners", status=2))
+        self.assertIn("a time is expected", fails("--sample-moves", "often", status=2))
+        self.assertIn("0 to 3600 seconds", fails("--sample-moves", "2h"))
+        self.assertIn("JSON object", fails("--metadata", "[]"))
+        self.assertIn("already", fails("--name", "G"))
+        self.assertIn("leave out the scheme", fails("--domain", "https://x.org"))
+        self.assertIn("no flight", self.fails("flight", "set", "H", "--name", "I"))
+
+
 class KeyCommandTests(CommandTestCase):
     def test_rotate(self) -> None:
         self.json("application", "create", "App")
@@ -181,6 +244,37 @@ class KeyCommandTests(CommandTestCase):
             self.assertNotIn(key, text)
         keys = SigningKeys(self.folder)
         self.assertEqual(TokenSigner(keys).read(made["token"]).flight_id, made["id"])
+
+    def test_create(self) -> None:
+        file = self.place / "shared.key"
+        self.json("application", "create", "App")
+        made = self.make_flight()
+        option = ("--secret-key-file", str(file))
+        for command in (["key", "rotate"], ["flight", "token", "F"]):
+            self.assertIn("logui key create", self.fails(*option, *command))
+        self.assertEqual(self.json(*option, "key", "create"), {"created": True, "keys": 1})
+        self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+        before = file.read_text()
+        self.assertEqual(self.json(*option, "key", "create"), {"created": False, "keys": 1})
+        self.assertIn("left alone", self.succeeds(*option, "key", "create"))
+        self.assertEqual(file.read_text(), before)
+        token = self.json(*option, "flight", "token", "F")["token"]
+        self.assertEqual(TokenSigner(SigningKeys(self.place, file=file)).read(token).flight_id, made["id"])
+        self.assertNotEqual(token, made["token"])
+        self.assertEqual(self.json(*option, "key", "rotate"), {"keys": 2})
+        self.assertEqual(len((self.folder / "secret.key").read_text().split()), 1)
+        other = self.place / "other.key"
+        text = self.succeeds("--secret-key-file", str(other), "key", "create")
+        self.assertIn(str(other), text)
+        self.assertNotIn(other.read_text().strip(), text)
+
+    def test_the_file_of_the_configuration(self) -> None:
+        config = self.place / "logui.toml"
+        config.write_text(f"secret-key-file = '{self.place}/configured.key'")
+        self.json("--config", str(config), "key", "create")
+        self.assertTrue((self.place / "configured.key").exists())
+        config.write_text("secret-key-file = 1")
+        self.assertIn("secret-key-file", self.fails("--config", str(config), "key", "create"))
 
 
 class OptionTests(CommandTestCase):
@@ -211,9 +305,14 @@ class OptionTests(CommandTestCase):
         self.assertIn("cannot be read", self.fails("--config", "/nonexistent", "application", "list"))
 
     def test_bad_database(self) -> None:
-        text = self.fails("--database", "postgresql://me:hunter2@h/db", "application", "list")
-        self.assertIn("sqlite:///PATH", text)
-        self.assertNotIn("hunter2", text)
+        for uri, why in [
+            ("mysql://me:hunter2@h/db", "sqlite:///PATH"),
+            ("postgresql://me:hunter2@h/db?colour=red", '"colour"'),
+            ("postgresql://me:hunter2@127.0.0.1:1/db", "refused"),
+        ]:
+            text = self.fails("--database", uri, "application", "list")
+            self.assertIn(why, text)
+            self.assertNotIn("hunter2", text)
 
     def test_the_folder_is_a_file(self) -> None:
         self.folder.write_text("")

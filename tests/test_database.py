@@ -13,13 +13,14 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateTable
 from twisted.trial.unittest import SynchronousTestCase
 
-from logui_tx.errors import BadOption, DataFolderUnusable
-from logui_tx.registry import database, migrations, schema
+from logui_tx.errors import BadOption, DatabaseUnusable, DataFolderUnusable
+from logui_tx.model import Flight
+from logui_tx.registry import database, migrations, schema, sqlite
 from logui_tx.registry.database import migrate, open_engine
+from logui_tx.registry.registry import Registry
+from logui_tx.registry.tokens import SigningKeys, TokenSigner
 
 
 def migrate_in(folder: str) -> None:
@@ -63,7 +64,7 @@ class OpenTests(DatabaseTests):
             waits.append(seconds)
             other.execute("COMMIT")
 
-        self.patch(database, "sleep", sleep)
+        self.patch(sqlite, "sleep", sleep)
         with self.open().connect() as connection:
             self.assertEqual(connection.execute(text("PRAGMA journal_mode")).scalar(), "wal")
         self.assertEqual(len(waits), 1)
@@ -75,7 +76,6 @@ class OpenTests(DatabaseTests):
 
     def test_unsupported_uris(self) -> None:
         for uri in [
-            "postgresql://u:hunter2@h/db",
             "mysql+pymysql://u:hunter2@h/db",
             "sqlite+aiosqlite:///x",
             "nonsense",
@@ -85,6 +85,7 @@ class OpenTests(DatabaseTests):
             "sqlite:///x?mode=ro",
             "",
             "://hunter2",
+            "postgresql://u:hunter2",
         ]:
             error = self.assertRaises(BadOption, open_engine, uri, self.folder)
             self.assertIn("sqlite:///PATH", str(error))
@@ -96,7 +97,7 @@ class OpenTests(DatabaseTests):
 
     def test_no_database_at_all(self) -> None:
         (self.folder / "registry.sqlite").write_bytes(b"something else" * 1000)
-        error = self.assertRaises(DataFolderUnusable, migrate, self.open())
+        error = self.assertRaises(DatabaseUnusable, migrate, self.open())
         self.assertIn("not a database", str(error))
 
 
@@ -108,6 +109,19 @@ class MigrateTests(DatabaseTests):
             context = MigrationContext.configure(connection)
             self.assertEqual(compare_metadata(context, schema.metadata), [])
             self.assertEqual(context.get_current_revision(), migrations.HEAD)
+
+    def test_flights_of_the_first_revision_get_the_defaults(self) -> None:
+        engine = self.open()
+        with engine.begin() as connection:
+            database._upgrade(connection, "0001")
+            connection.execute(text("INSERT INTO application VALUES ('a', 'App', 1)"))
+            connection.execute(
+                text("INSERT INTO flight VALUES ('f', 'a', 'F', '[\"*\"]', :active, '0.4.0', 2)"),
+                {"active": True},
+            )
+        migrate(engine)
+        flight = Registry(engine, TokenSigner(SigningKeys(self.folder))).get_flight("f")
+        self.assertEqual(flight, Flight("f", "a", "F", ("*",), True, "0.4.0", 2, application_name="App"))
 
     def test_head_is_the_newest_script(self) -> None:
         config = Config()
@@ -129,7 +143,7 @@ class MigrateTests(DatabaseTests):
         migrate(engine)
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-        error = self.assertRaises(DataFolderUnusable, migrate, engine)
+        error = self.assertRaises(DatabaseUnusable, migrate, engine)
         self.assertIn("written by a newer version of logui-tx", str(error))
         with engine.connect() as connection:
             self.assertEqual(
@@ -140,7 +154,7 @@ class MigrateTests(DatabaseTests):
         engine = self.open()
         with engine.begin() as connection:
             connection.execute(text("CREATE TABLE flight (x)"))
-        self.assertRaises(DataFolderUnusable, migrate, engine)
+        self.assertRaises(DatabaseUnusable, migrate, engine)
         plain = sqlite3.connect(self.folder / "registry.sqlite")
         self.addCleanup(plain.close)
         tables = {row[0] for row in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -154,8 +168,3 @@ class MigrateTests(DatabaseTests):
         for process in processes:
             process.join()
         self.assertEqual([process.exitcode for process in processes], [0] * 6)
-
-    def test_the_schema_is_postgresql_too(self) -> None:
-        for table in schema.metadata.sorted_tables:
-            sql = str(CreateTable(table).compile(dialect=postgresql.dialect()))
-            self.assertIn("created_at BIGINT NOT NULL", sql)

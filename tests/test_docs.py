@@ -24,7 +24,12 @@ CONFIG = ROOT / "etc" / "logui.toml"
 UNIT = ROOT / "etc" / "systemd" / "logui.service"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # How a table shows that there is no value by default.
-NOTHING = {"database": "in the data folder", "trusted-proxy": "none", "demo": "off"}
+NOTHING = {
+    "database": "in the data folder",
+    "secret-key-file": "in the data folder",
+    "trusted-proxy": "none",
+    "demo": "off",
+}
 
 
 def read(name: str) -> str:
@@ -45,8 +50,8 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def metavar(option: Option) -> str:
-    if option.name in ("listen", "data-dir"):
-        return {"listen": " ENDPOINT", "data-dir": " FOLDER"}[option.name]
+    if option.name in ("listen", "data-dir", "secret-key-file"):
+        return {"listen": " ENDPOINT", "data-dir": " FOLDER", "secret-key-file": " FILE"}[option.name]
     return "" if option.flag else f" {option.metavar}".replace("TEXT", "URI")
 
 
@@ -68,6 +73,9 @@ class OptionTests(SynchronousTestCase):
         for option in OPTIONS:
             if option.name == "database":
                 self.assertRegex(text, r"(?m)^# database = \"sqlite:")
+                continue
+            if option.name == "secret-key-file":
+                self.assertRegex(text, r"(?m)^# secret-key-file = \"/")
                 continue
             value = found.pop(option.name)
             if option.many:

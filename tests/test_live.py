@@ -4,9 +4,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
@@ -27,6 +29,7 @@ class FakeRegistry:
         self.flights = {flight.id: flight for flight in flights}
         self.asked: list[str] = []
         self.away: Exception | None = None
+        self.closed = 0
 
     def get_flight(self, flight_id: str) -> Flight:
         self.check()
@@ -38,6 +41,9 @@ class FakeRegistry:
     def check(self) -> None:
         if self.away:
             raise self.away
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 class StillReactor(Clock):
@@ -191,6 +197,153 @@ class LiveRegistryTests(SynchronousTestCase):
         self.successResultOf(self.live.stop())
         self.successResultOf(self.live.stop())
         self.assertEqual(self.pool.stopped, 1)
+
+
+class AwayTests(SynchronousTestCase):
+    """The database does not answer, at once or at all."""
+
+    def setUp(self) -> None:
+        self.clock = StillReactor()
+        self.pool = StillPool()
+        self.registry = FakeRegistry(FLIGHT)
+        self.live = LiveRegistry(self.clock, self.registry, self.pool, stale=100)  # type: ignore[arg-type]
+        self.live.start()
+        self.assertFalse(self.live.stands_in())
+        self.live.find_flight("f")
+        self.pool.run()
+        self.clock.advance(10)
+
+    def go(self) -> None:
+        self.registry.away = RegistryError("away")
+
+    def test_the_flight_seen_last_stands_in(self) -> None:
+        self.go()
+        found = self.live.find_flight("f")
+        self.assertNoResult(found)
+        self.pool.run()
+        self.assertEqual(self.successResultOf(found), FLIGHT)
+        self.assertTrue(self.live.stands_in())
+
+    def test_no_longer_than_it_may(self) -> None:
+        self.go()
+        self.clock.advance(89.9)
+        found = self.live.find_flight("f")
+        self.pool.run()
+        self.assertEqual(self.successResultOf(found), FLIGHT)
+        self.clock.advance(0.1)
+        self.assertFalse(self.live.stands_in())
+        found = self.live.find_flight("f")
+        self.pool.run()
+        self.failureResultOf(found, RegistryError)
+
+    def test_a_flight_that_was_not_asked_for_fails(self) -> None:
+        self.go()
+        found = self.live.find_flight("g")
+        self.pool.run()
+        self.assertEqual(str(self.failureResultOf(found, RegistryError).value), "away")
+
+    def test_a_flight_that_was_unknown_stays_so(self) -> None:
+        self.live.find_flight("x").addErrback(lambda _: None)
+        self.pool.run()
+        self.go()
+        self.clock.advance(1)
+        found = self.live.find_flight("x")
+        self.pool.run()
+        self.failureResultOf(found, UnknownFlight)
+        del self.live._known["f"]
+        self.assertFalse(self.live.stands_in(), "it admits nobody")
+
+    def test_no_answer_for_a_second(self) -> None:
+        found, unknown = self.live.find_flight("f"), self.live.find_flight("g")
+        self.clock.advance(0.99)
+        self.assertNoResult(found)
+        self.clock.advance(0.01)
+        self.assertEqual(self.successResultOf(found), FLIGHT)
+        self.assertEqual(self.successResultOf(self.live.find_flight("f")), FLIGHT, "at once")
+        self.assertEqual(len(self.pool.work), 2, "it is asked once")
+        self.assertNoResult(unknown)
+        self.registry.flights["f"] = evolve(FLIGHT, active=False)
+        self.pool.run()
+        self.failureResultOf(unknown, UnknownFlight)
+        later = self.live.find_flight("f")
+        self.pool.run()
+        self.assertFalse(self.successResultOf(later).active)
+
+    def test_nobody_waits_for_ever(self) -> None:
+        unknown = self.live.find_flight("g")
+        self.clock.advance(1)
+        second = self.live.find_flight("g")
+        self.clock.advance(8.9)
+        self.assertNoResult(unknown)
+        self.clock.advance(0.1)
+        for each in (unknown, second, self.live.find_flight("g")):
+            self.assertIn("in time", str(self.failureResultOf(each, RegistryError).value))
+        self.assertEqual(len(self.pool.work), 1, "it is asked once")
+        self.pool.run()
+        again = self.live.find_flight("g")
+        self.pool.run()
+        self.failureResultOf(again, UnknownFlight)
+
+    def test_less_patience_where_it_failed_before(self) -> None:
+        self.go()
+        self.live.find_flight("f")
+        self.pool.run()
+        found = self.live.find_flight("f")
+        self.clock.advance(0.1)
+        self.assertEqual(self.successResultOf(found), FLIGHT)
+
+    def test_a_check_is_told_within_a_second(self) -> None:
+        first, second = self.live.check(), self.live.check()
+        self.clock.advance(1)
+        for each in (first, second, self.live.check()):
+            self.assertIn("in time", str(self.failureResultOf(each, RegistryError).value))
+        self.assertEqual(len(self.pool.work), 1, "it is asked once")
+        self.pool.run()
+        again = self.live.check()
+        self.pool.run()
+        self.assertIsNone(self.successResultOf(again))
+
+    def test_one_line_in_the_log_and_one_when_it_is_back(self) -> None:
+        with capturedLogs() as events:
+            self.go()
+            for key in ("f", "g", "f"):
+                self.live.find_flight(key).addErrback(lambda _: None)
+                self.pool.run()
+                self.clock.advance(1)
+            self.registry.away = None
+            for _ in range(2):
+                self.live.check()
+                self.pool.run()
+        self.assertEqual(
+            [formatEvent(event) for event in events], ["away", "the registry's database answers again"]
+        )
+
+    def test_a_fault_of_ours_is_not_hidden(self) -> None:
+        self.registry.away = ZeroDivisionError()
+        found = self.live.find_flight("f")
+        self.pool.run()
+        self.assertEqual(self.successResultOf(found), FLIGHT)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_stop_waits_a_second_at_most(self) -> None:
+        waiting = self.live.find_flight("f")
+        stopped = self.live.stop()
+        self.clock.advance(0.99)
+        self.assertNoResult(stopped)
+        self.clock.advance(0.01)
+        self.successResultOf(stopped)
+        self.assertEqual((self.pool.stopped, self.registry.closed), (0, 0))
+        self.pool.run()
+        self.assertEqual((self.pool.stopped, self.registry.closed), (1, 1))
+        self.assertNoResult(waiting)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stop_leaves_no_timer(self) -> None:
+        self.live.find_flight("f")
+        stopped = self.live.stop()
+        self.pool.run()
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class ThreadTests(TestCase):

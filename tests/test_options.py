@@ -36,6 +36,8 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "data-dir": ("/srv/study", Path("/srv/study")),
     "session-store": ("redis://h", "redis://h"),
     "database": ("sqlite:////x", "sqlite:////x"),
+    "registry-stale": ("2h", 7200.0),
+    "secret-key-file": ("/etc/logui/key", Path("/etc/logui/key")),
     "trusted-proxy": ("10.0.0.1/8", (ipaddress.ip_network("10.0.0.0/8"),)),
     "handshake-timeout": ("250ms", 0.25),
     "resume-window": ("1d", 86_400.0),
@@ -154,6 +156,7 @@ class SettingsTests(SynchronousTestCase):
     def test_the_data_folder_is_absolute(self) -> None:
         self.assertEqual(settings({"data-dir": "x/y"}).data_dir, Path.cwd() / "x/y")
         self.assertEqual(settings({"data-dir": "~/x"}).data_dir, Path.home() / "x")
+        self.assertEqual(settings({"secret-key-file": "~/x"}).secret_key_file, Path.home() / "x")
 
     def test_mistakes_name_the_option(self) -> None:
         for name in {*WRITTEN, *FLAGS}:

@@ -11,12 +11,14 @@ from itsdangerous import URLSafeSerializer
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from logui_tx.errors import DataFolderUnusable, InvalidToken
+from logui_tx.errors import InvalidToken, KeysUnusable
 from logui_tx.model import Flight
 from logui_tx.registry import tokens
 from logui_tx.registry.tokens import SigningKeys, TokenClaims, TokenSigner
 
 FLIGHT = Flight("flight-id", "app-id", "Secret name", ("*",), True, "0.4.0", 0)
+
+THEIRS = "a key of another's making"
 
 
 def make_keys(folder: str) -> None:
@@ -95,40 +97,58 @@ class SigningKeysTests(KeysTestCase):
             self.assertEqual(self.keys.keys(), before)
         self.assertEqual(len(logs.records), 1)
         self.assertNotIn(before[0], logs.output[0])
-        self.file.write_text("another\n" + content)
+        self.file.write_text(f"{THEIRS}\n{content}")
         self.clock.advance(1)
-        self.assertEqual(self.keys.keys(), ("another", *before))
+        self.assertEqual(self.keys.keys(), (THEIRS, *before))
 
     def test_empty_file(self) -> None:
         self.file.write_text(" \n\n")
-        error = self.assertRaises(DataFolderUnusable, self.keys.keys)
+        error = self.assertRaises(KeysUnusable, self.keys.keys)
         self.assertIn("no key in it", str(error))
+
+    def test_bad_keys(self) -> None:
+        good = "0123456789abcdef"
+        for content, why in [
+            (b"0123456789abcde\n", "line 1 has less than 16"),
+            (f"{good}\n\n  {good[:-1]}  \n".encode(), "line 3 has less than 16"),
+            (b"ababababababababababababab\n", "line 1 could be guessed"),
+            (bytes(range(256)), "not plain text"),
+            (f"{good}\u00fc".encode(), "not plain text"),
+            (f"{good}\x00".encode(), "not plain text"),
+        ]:
+            self.file.write_bytes(content)
+            error = str(self.assertRaises(KeysUnusable, self.keys.keys))
+            self.assertIn(why, error)
+            self.assertIn(str(self.file), error)
+            self.assertNotIn(good[:8], error)
+        self.file.write_text(f"\r\n{good}\r\n\n")
+        self.assertEqual(self.keys.keys(), (good,))
 
     def test_unreadable_file(self) -> None:
         self.file.mkdir()
-        self.assertRaises(DataFolderUnusable, self.keys.keys)
-        self.assertRaises(DataFolderUnusable, self.keys.rotate)
+        self.assertRaises(KeysUnusable, self.keys.keys)
+        self.assertRaises(KeysUnusable, self.keys.rotate)
 
     def test_no_folder(self) -> None:
-        self.assertRaises(DataFolderUnusable, SigningKeys(self.folder / "absent").keys)
+        self.assertRaises(KeysUnusable, SigningKeys(self.folder / "absent").keys)
 
     def test_readable_by_others_is_a_warning(self) -> None:
-        self.file.write_text("key\n")
+        self.file.write_text(THEIRS + "\n")
         self.file.chmod(0o644)
         with self.assertLogs("logui_tx.registry.tokens", "WARNING") as logs:
-            self.assertEqual(self.keys.keys(), ("key",))
+            self.assertEqual(self.keys.keys(), (THEIRS,))
         self.assertIn("chmod 600", logs.output[0])
 
     def test_another_process_is_quicker(self) -> None:
         """Between our look for the file and our making it, another process makes it."""
 
         def overtaken() -> str:
-            self.file.write_text("theirs\n")
+            self.file.write_text(THEIRS + "\n")
             self.file.chmod(0o600)
             return "ours"
 
         self.patch(tokens, "_new_key", overtaken)
-        self.assertEqual(self.keys.keys(), ("theirs",))
+        self.assertEqual(self.keys.keys(), (THEIRS,))
 
     def test_processes_that_race_end_with_one_file(self) -> None:
         self.race(make_keys, 6)
@@ -138,6 +158,61 @@ class SigningKeysTests(KeysTestCase):
         self.keys.keys()
         self.race(rotate_keys, 6)
         self.assertEqual(len(SigningKeys(self.folder).keys()), 7)
+
+
+class KeyFileTests(KeysTestCase):
+    """A file elsewhere than in the data folder."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file = self.folder / "shared" / "logui.key"
+        self.file.parent.mkdir()
+        self.keys = SigningKeys(self.folder, self.clock.seconds, self.file)
+
+    def names(self) -> list[str]:
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))
+
+    def test_is_not_made_by_looking(self) -> None:
+        for call in (self.keys.keys, self.keys.rotate):
+            error = self.assertRaises(KeysUnusable, call)
+            self.assertIn(str(self.file), str(error))
+            self.assertIn("logui key create", str(error))
+        self.assertEqual(self.names(), ["shared"])
+
+    def test_created_once(self) -> None:
+        self.assertTrue(self.keys.create())
+        self.assertEqual(self.file.stat().st_mode & 0o777, 0o600)
+        before = self.keys.keys()
+        self.assertFalse(self.keys.create())
+        self.clock.advance(1)
+        self.assertEqual(self.keys.keys(), before)
+        self.assertEqual(self.names(), ["shared", "shared/logui.key"])
+        absent = SigningKeys(self.folder, file=self.folder / "absent" / "key")
+        self.assertRaises(KeysUnusable, absent.create)
+
+    def test_shared(self) -> None:
+        self.keys.create()
+        here, there = self.folder / "here", self.folder / "there"
+        for folder in (here, there):
+            folder.mkdir()
+        token = TokenSigner(SigningKeys(here, file=self.file)).issue(FLIGHT)
+        self.assertEqual(TokenSigner(SigningKeys(there, file=self.file)).read(token).flight_id, "flight-id")
+        self.assertEqual([*here.iterdir(), *there.iterdir()], [])
+
+    def test_rotated_behind_a_link(self) -> None:
+        self.keys.create()
+        link = self.folder / "link.key"
+        link.symlink_to(self.file)
+        SigningKeys(self.folder, file=link).rotate()
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(len(self.keys.keys()), 2)
+
+    def test_readable_by_others_is_a_warning(self) -> None:
+        self.file.write_text(THEIRS)
+        self.file.chmod(0o444)
+        with self.assertLogs("logui_tx.registry.tokens", "WARNING") as logs:
+            self.assertEqual(self.keys.keys(), (THEIRS,))
+        self.assertIn("chmod 600", logs.output[0])
 
 
 class TokenTests(KeysTestCase):

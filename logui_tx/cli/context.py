@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """Where the commands work: ``--data-dir`` and ``--database``, as options or from the configuration.
+    """Where the commands work: ``--data-dir``, ``--database``, ``--secret-key-file`` or the configuration's.
 
     Every attribute raises :class:`CannotStart` when it cannot be opened.
     """
 
-    def __init__(self, data_dir: Path, database: str | None) -> None:
+    def __init__(self, data_dir: Path, database: str | None, secret_key_file: Path | None = None) -> None:
         self._data_dir = data_dir
         self._database = database
+        self._secret_key_file = secret_key_file
 
     @cached_property
     def data_dir(self) -> Path:
@@ -49,10 +50,10 @@ class Context:
 
     @cached_property
     def keys(self) -> SigningKeys:
-        """The keys that sign tokens; made on first use."""
+        """The keys that sign tokens; in the data folder they are made on first use."""
         from logui_tx.registry.tokens import SigningKeys
 
-        return SigningKeys(self.data_dir)
+        return SigningKeys(self.data_dir, file=self._secret_key_file)
 
     @cached_property
     def signer(self) -> TokenSigner:

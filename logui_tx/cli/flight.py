@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,11 +17,65 @@ from logui_tx.cli.output import (
     quoted,
     yes_option,
 )
+from logui_tx.model import LISTENERS
+from logui_tx.options import duration
 
 if TYPE_CHECKING:
     from logui_tx.model import Flight
 
+NO_LISTENER = "none"
+"""The word for --listener that allows none."""
+
+_DOMAIN_HELP = (
+    "From where pages may log: host, host:port, *.host, or * for anywhere. May be given many times."
+)
+
 _flight_argument = click.argument("key", metavar="NAME_OR_ID")
+
+
+def _listeners(
+    _context: click.Context, _option: click.Parameter, names: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """None where nothing was given; the word for none stands alone."""
+    if NO_LISTENER not in names:
+        return names or None
+    if set(names) != {NO_LISTENER}:
+        raise click.BadParameter(f"{NO_LISTENER} goes with no other")
+    return ()
+
+
+def _milliseconds(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return round(duration(text) * 1000)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} does not do: {error}") from None
+
+
+def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What a flight may be set to when it is made and afterwards; None where it was not given."""
+    options = (
+        click.option(
+            "--listener",
+            "listeners",
+            metavar="NAME",
+            multiple=True,
+            callback=_listeners,
+            help=f"What DataKraken pages may listen to: {', '.join(LISTENERS)}; or {NO_LISTENER}. "
+            "May be given many times.",
+        ),
+        click.option(
+            "--sample-moves",
+            metavar="TIME",
+            callback=_milliseconds,
+            help="Least time between two mouse moves of a DataKraken page, such as 50ms; 0 is every move.",
+        ),
+        click.option("--metadata", metavar="JSON", help="A JSON object for the flight's DataKraken pages."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -31,20 +86,25 @@ def flight() -> None:
 @flight.command()
 @click.option("--application", "application_key", required=True, metavar="NAME_OR_ID", help="Whose flight.")
 @click.option("--name", required=True, help="What it is called within its application.")
-@click.option(
-    "--domain",
-    "domains",
-    required=True,
-    multiple=True,
-    help="From where pages may log: host, host:port, *.host, or * for anywhere. May be given many times.",
-)
+@click.option("--domain", "domains", required=True, multiple=True, help=_DOMAIN_HELP)
+@_setting_options
 @json_option
 @pass_context
 def create(
-    context: Context, application_key: str, name: str, domains: tuple[str, ...], as_json: bool
+    context: Context,
+    /,
+    application_key: str,
+    name: str,
+    domains: tuple[str, ...],
+    as_json: bool,
+    **given: Any,
 ) -> None:
-    """Make a flight, and print the token that its clients need."""
-    made = context.registry.create_flight(application_key, name, domains)
+    """Make a flight, and print the token that its clients need.
+
+    It allows all listeners and every mouse move unless said otherwise.
+    """
+    settings = {setting: value for setting, value in given.items() if value is not None}
+    made = context.registry.create_flight(application_key, name, domains, **settings)
     token = context.registry.token(made)
     if as_json:
         print_json({**_as_json(made), "token": token})
@@ -65,12 +125,11 @@ def list_(context: Context, application_key: str | None, as_json: bool) -> None:
     if as_json:
         print_json([_as_json(each) for each in flights])
         return
-    names = {each.id: each.name for each in context.registry.list_applications()}
     print_table(
         ("Application", "Name", "Active", "Domains", "ID"),
         [
             (
-                names.get(each.application_id, each.application_id),
+                each.application_name,
                 each.name,
                 _yes_no(each.active),
                 ", ".join(each.domains),
@@ -92,18 +151,56 @@ def show(context: Context, key: str, as_json: bool) -> None:
     if as_json:
         print_json(_as_json(found))
         return
-    application = context.registry.find_application(found.application_id)
     print_details(
         [
             ("Name", found.name),
             ("ID", found.id),
-            ("Application", f"{application.name} ({application.id})"),
+            ("Application", f"{found.application_name} ({found.application_id})"),
             ("Domains", ", ".join(found.domains)),
             ("Active", _yes_no(found.active)),
             ("Client version", found.client_version),
+            ("Listeners", ", ".join(found.listeners) or NO_LISTENER),
+            ("Mouse moves", f"one in {found.sample_moves} ms" if found.sample_moves else "every one"),
+            ("Metadata", found.metadata),
             ("Made", moment(found.created_at)),
         ]
     )
+
+
+@flight.command("set")
+@_flight_argument
+@click.option("--name", help="What it is called from now on.")
+@click.option(
+    "--domain", "domains", multiple=True, help=f"{_DOMAIN_HELP} Those that are given replace all it had."
+)
+@_setting_options
+@click.option("--all-listeners", is_flag=True, help="Allow every listener.")
+@json_option
+@pass_context
+def set_(
+    context: Context, /, key: str, domains: tuple[str, ...], all_listeners: bool, as_json: bool, **given: Any
+) -> None:
+    """Change a flight; what is not given stays.
+
+    Listeners that are given replace all it had. A running server takes notice within a second; pages that are
+    open go on as they began.
+    """
+    if all_listeners:
+        if given["listeners"] is not None:
+            raise click.UsageError("--listener and --all-listeners exclude each other")
+        given["listeners"] = LISTENERS
+    changes = {
+        name: value for name, value in {**given, "domains": domains or None}.items() if value is not None
+    }
+    if not changes:
+        raise click.UsageError(
+            "say what to change: --name, --domain, --listener, --all-listeners, --sample-moves or --metadata"
+        )
+    changed = context.registry.change_flight(key, **changes)
+    if as_json:
+        print_json(_as_json(changed))
+    else:
+        click.echo(f"The flight {quoted(changed.name)} was changed.")
 
 
 @flight.command()
@@ -171,6 +268,8 @@ def _yes_no(value: bool) -> str:
 
 
 def _as_json(flight: Flight) -> dict[str, object]:
+    import msgspec
+
     return {
         "id": flight.id,
         "applicationID": flight.application_id,
@@ -178,4 +277,7 @@ def _as_json(flight: Flight) -> dict[str, object]:
         "domains": list(flight.domains),
         "active": flight.active,
         "clientVersion": flight.client_version,
+        "listeners": list(flight.listeners),
+        "sampleMoves": flight.sample_moves,
+        "metadata": msgspec.json.decode(flight.metadata),
     }

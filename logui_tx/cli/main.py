@@ -12,7 +12,7 @@ import click
 from logui_tx.cli.context import Context
 from logui_tx.cli.output import printable
 from logui_tx.errors import BadOption, LoguiError
-from logui_tx.options import DATA_DIR, read_file
+from logui_tx.options import DATA_DIR, path, read_file
 
 # Where each subcommand is found; a module is imported only when it is needed.
 COMMANDS = {
@@ -24,7 +24,7 @@ COMMANDS = {
     "session": "logui_tx.cli.session:session",
 }
 
-_CONFIG_KEYS = ("data-dir", "database")
+_CONFIG_KEYS = ("data-dir", "database", "secret-key-file")
 
 
 class Fault(click.ClickException):
@@ -53,17 +53,17 @@ class Commands(click.Group):
             raise Fault(str(error)) from error
 
 
-def load_config(path: Path) -> dict[str, str]:
-    """The keys of a configuration file that these commands use: ``data-dir`` and ``database``.
+def load_config(file: Path) -> dict[str, str]:
+    """The keys of a configuration file that these commands use: those of ``_CONFIG_KEYS``.
 
     Other keys are the server's business, but must be known to it. Raises :class:`BadOption` for a file that
-    cannot be read as TOML, an unknown key, or one of these two whose value is not a text.
+    cannot be read as TOML, an unknown key, or one of these whose value is not a text.
     """
-    content = read_file(path)
+    content = read_file(file)
     config = {key: content[key] for key in _CONFIG_KEYS if key in content}
     for key, value in config.items():
         if not isinstance(value, str):
-            raise BadOption(f"{key} in {path} must be a text in quotes")
+            raise BadOption(f"{key} in {file} must be a text in quotes")
     return config
 
 
@@ -76,6 +76,11 @@ def load_config(path: Path) -> dict[str, str]:
 )
 @click.option("--database", metavar="URI", help="The registry's database.  [default: in the data folder]")
 @click.option(
+    "--secret-key-file",
+    metavar="FILE",
+    help="The keys that sign tokens.  [default: in the data folder]",
+)
+@click.option(
     "--config",
     metavar="FILE",
     type=click.Path(path_type=Path),
@@ -83,7 +88,13 @@ def load_config(path: Path) -> dict[str, str]:
 )
 @click.version_option(package_name="logui-tx", prog_name="logui")
 @click.pass_context
-def main(ctx: click.Context, data_dir: Path | None, database: str | None, config: Path | None) -> None:
+def main(
+    ctx: click.Context,
+    data_dir: Path | None,
+    database: str | None,
+    secret_key_file: str | None,
+    config: Path | None,
+) -> None:
     """Manage a LogUI server: who may log, and what was logged.
 
     These options stand before the command: logui --data-dir FOLDER flight list
@@ -91,7 +102,12 @@ def main(ctx: click.Context, data_dir: Path | None, database: str | None, config
     _forgive_encoding(sys.stdout)
     settings = load_config(config) if config else {}
     folder = data_dir or Path(settings.get("data-dir", DATA_DIR))
-    ctx.obj = Context(folder, database if database is not None else settings.get("database"))
+    keys = secret_key_file if secret_key_file is not None else settings.get("secret-key-file")
+    ctx.obj = Context(
+        folder,
+        database if database is not None else settings.get("database"),
+        None if keys is None else path("secret-key-file", keys),
+    )
     ctx.call_on_close(ctx.obj.close)
 
 

@@ -2,54 +2,40 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from logui_tx.errors import BadOption, DataFolderUnusable
+from logui_tx.errors import BadOption, DatabaseUnusable
 from logui_tx.registry import migrations
+from logui_tx.registry.postgresql import KINDS, lock_migration, open_postgresql
+from logui_tx.registry.sqlite import FILE_NAME, READ_ONLY, open_sqlite, sqlite_path
 
-FILE_NAME = "registry.sqlite"
-
-# How long one waits for another process that is writing, in seconds.
-_BUSY_TIMEOUT = 5.0
-
-# Set as an execution option on connections that will not write, see _begin.
-READ_ONLY = "logui_read_only"
+_SUPPORTED = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE is expected"
 
 
 def open_engine(uri: str | None, data_dir: Path) -> Engine:
     """The engine for a database URI; None means ``registry.sqlite`` in the data folder.
 
-    A new file has mode 0600. Raises :class:`BadOption` for a URI that is not supported (its text never holds
-    the URI, which may bear a password) and :class:`DataFolderUnusable` where the file cannot be made.
+    Raises :class:`BadOption` for a URI that is not supported (its text never holds the URI, which may bear a
+    password) and :class:`DataFolderUnusable` where the file cannot be made.
     """
-    path = data_dir / FILE_NAME if uri is None else _sqlite_path(uri)
-    try:
-        # SQLite would make it with the umask's mode; its side files take over the mode of this one.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    except OSError as error:
-        raise DataFolderUnusable(f"the registry {path} cannot be opened: {error.strerror}") from error
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": _BUSY_TIMEOUT},
-        hide_parameters=True,
-    )
-    event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
-    return engine
+    if uri is None:
+        return open_sqlite(data_dir / FILE_NAME)
+    url = _read(uri)
+    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+        return open_sqlite(sqlite_path(url))
+    if url.drivername in KINDS:
+        return open_postgresql(url)
+    raise BadOption(f"a database of the kind {url.drivername!a} cannot be used; {_SUPPORTED}")
 
 
 def migrate(engine: Engine) -> None:
     """Brings the tables to this version's form; quick when they are. Idempotent, safe in many processes.
 
-    Raises :class:`DataFolderUnusable` for a database that a newer version wrote or that is none.
+    Raises :class:`DatabaseUnusable` for a database that does not answer, that a newer version wrote or that
+    is none.
     """
     try:
         with engine.connect().execution_options(**{READ_ONLY: True}) as connection:
@@ -57,55 +43,35 @@ def migrate(engine: Engine) -> None:
                 return
         # On SQLite this waits for the write lock, so another process is either done or comes after us.
         with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                lock_migration(connection)
             _upgrade(connection)
     except DBAPIError as error:
-        raise DataFolderUnusable(
-            f"the registry {engine.url.database} cannot be used: {error.orig}"
+        raise DatabaseUnusable(
+            f"the registry {_shown(engine.url)} cannot be used: {reason(error)}"
         ) from error
 
 
-def _sqlite_path(uri: str) -> Path:
-    supported = "only sqlite:///PATH is supported by this version"
+def reason(error: DBAPIError) -> str:
+    """What the database says of a failure, on one line and without the statement."""
+    diagnosis = getattr(error.orig, "diag", None)
+    said = getattr(diagnosis, "message_primary", None) or str(error.orig)
+    return " ".join(said.split())
+
+
+def _read(uri: str) -> URL:
+    # SQLAlchemy would take what follows the first for the host, and show it in errors.
+    if uri.count("@") > 1:
+        raise BadOption("an @ in the database URI's user, password or parameters must be written %40")
     try:
-        url = make_url(uri)
+        return make_url(uri)
     except (ArgumentError, ValueError):
-        raise BadOption(f"the database URI cannot be read; {supported}") from None
-    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise BadOption(f"a database of the kind {url.drivername!a} cannot be used; {supported}")
-    if url.host or url.query:
-        raise BadOption(f"a host or parameters in the database URI have no meaning; {supported}")
-    if not url.database or url.database == ":memory:":
-        raise BadOption(f"the registry cannot be kept in memory; {supported}")
-    return Path(url.database)
+        raise BadOption(f"the database URI cannot be read; {_SUPPORTED}") from None
 
 
-def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    """What every new SQLite connection needs."""
-    # Transactions are begun by _begin alone: sqlite3 would begin them late, and none for DDL.
-    connection.isolation_level = None
-    connection.execute("PRAGMA foreign_keys = ON")
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        # SQLite does not wait for others here, whatever the timeout.
-        _insist(lambda: connection.execute("PRAGMA journal_mode = WAL"))
-
-
-def _insist(action: Callable[[], Any]) -> None:
-    deadline = monotonic() + _BUSY_TIMEOUT
-    while True:
-        try:
-            action()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > deadline:
-                raise
-            sleep(0.01)
-        else:
-            return
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that began by reading does not wait for the write lock, it fails at once (SQLITE_BUSY).
-    read_only = connection.get_execution_options().get(READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+def _shown(url: URL) -> str:
+    """The file's path, or the database's name; neither user nor password."""
+    return f"{url.database}" if url.drivername == "sqlite" else f"in the database {url.database or ''!a}"
 
 
 def _revision(connection: Connection) -> str | None:
@@ -116,7 +82,7 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, to: str = "head") -> None:
     # Imported here: Alembic takes longer to import than everything else a command does.
     from alembic import command
     from alembic.config import Config
@@ -128,8 +94,8 @@ def _upgrade(connection: Connection) -> None:
     revision = _revision(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if revision is not None and revision not in known:
-        raise DataFolderUnusable(
-            f"the registry {connection.engine.url.database} was written by a newer version of logui-tx "
+        raise DatabaseUnusable(
+            f"the registry {_shown(connection.engine.url)} was written by a newer version of logui-tx "
             f"(its revision is {revision!a}, this version knows none after {migrations.HEAD!a})"
         )
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

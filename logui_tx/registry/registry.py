@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, Row, Select, delete, insert, or_, select, text, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from attrs import evolve
+from sqlalchemy import Connection, Engine, delete, insert, select, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
 
-from logui_tx.errors import (
-    AmbiguousName,
-    NameTaken,
-    RegistryError,
-    UnknownApplication,
-    UnknownFlight,
-)
-from logui_tx.model import Application, Flight
+from logui_tx.errors import NameTaken, RegistryError, UnknownApplication, UnknownFlight
+from logui_tx.model import LISTENERS, Application, Flight
 from logui_tx.registry import schema
-from logui_tx.registry.database import READ_ONLY
+from logui_tx.registry.database import reason
 from logui_tx.registry.domains import parse_domain
+from logui_tx.registry.flight_settings import checked_listeners, checked_metadata, checked_sample_moves
+from logui_tx.registry.names import checked_name
+from logui_tx.registry.rows import (
+    FLIGHTS,
+    application_of,
+    find_application,
+    find_flight,
+    flight_of,
+    flight_row,
+)
+from logui_tx.registry.sqlite import READ_ONLY
 from logui_tx.registry.tokens import TokenSigner
 
 CLIENT_VERSION = "0.4.0"
-MAX_NAME = 200
 DEMO = "Demo"
 
 _DEMO_DOMAINS = ("localhost", "127.0.0.1")
-
-# Control characters, line and paragraph separators.
-_NOT_IN_NAMES = {"Cc", "Zl", "Zp"}
 
 
 class Registry:
@@ -52,7 +53,7 @@ class Registry:
 
     def create_application(self, name: str) -> Application:
         """A new application. Raises :class:`NameTaken`, or :class:`RegistryError` for a bad name."""
-        application = Application(str(uuid4()), _checked_name(name), self._milliseconds())
+        application = Application(str(uuid4()), checked_name(name), self._milliseconds())
         row = {"id": application.id, "name": application.name, "created_at": application.created_at}
         with self._writing() as connection, _taken(f"there is an application {name.strip()!r} already"):
             connection.execute(insert(schema.application).values(row))
@@ -60,78 +61,100 @@ class Registry:
 
     def list_applications(self) -> list[Application]:
         """All applications, the oldest first."""
-        query = select(schema.application).order_by(
-            schema.application.c.created_at, schema.application.c.name
-        )
         with self._reading() as connection:
-            return [_application(row) for row in connection.execute(query)]
+            found = [application_of(row) for row in connection.execute(select(schema.application))]
+        return sorted(found, key=_by_age)
 
     def find_application(self, key: str) -> Application:
         """Raises :class:`UnknownApplication`."""
         with self._reading() as connection:
-            return _find_application(connection, key)
+            return find_application(connection, key)
 
     def delete_application(self, key: str) -> Application:
         """Deletes it and its flights; returns what it was. Raises :class:`UnknownApplication`."""
         with self._writing() as connection:
-            application = _find_application(connection, key)
+            application = find_application(connection, key, lock=True)
             connection.execute(delete(schema.flight).where(schema.flight.c.application_id == application.id))
             connection.execute(delete(schema.application).where(schema.application.c.id == application.id))
         return application
 
     # Flights
 
-    def create_flight(self, application_key: str, name: str, domains: Sequence[str]) -> Flight:
-        """A new, active flight.
+    def create_flight(
+        self,
+        application_key: str,
+        name: str,
+        domains: Sequence[str],
+        *,
+        listeners: Sequence[str] = LISTENERS,
+        sample_moves: int = 0,
+        metadata: str = "{}",
+    ) -> Flight:
+        """A new, active flight; the settings are those of :class:`Flight`.
 
-        Raises :class:`UnknownApplication`, :class:`NameTaken`, :class:`InvalidDomain`, or
-        :class:`RegistryError` for a bad name or no domain at all.
+        Raises :class:`UnknownApplication`, :class:`NameTaken`, :class:`InvalidDomain`,
+        :class:`InvalidSetting`, or :class:`RegistryError` for a bad name or no domain at all.
         """
-        name = _checked_name(name)
-        entries = tuple(dict.fromkeys(parse_domain(domain) for domain in domains))
-        if not entries:
-            raise RegistryError("a flight needs at least one domain (* for any)")
+        changes = _checked(name, domains, listeners, sample_moves, metadata)
         with self._writing() as connection:
-            application = _find_application(connection, application_key)
+            application = find_application(connection, application_key, lock=True)
             flight = Flight(
                 id=str(uuid4()),
                 application_id=application.id,
-                name=name,
-                domains=entries,
                 active=True,
                 client_version=CLIENT_VERSION,
                 created_at=self._milliseconds(),
+                application_name=application.name,
+                **changes,
             )
-            with _taken(f"the application {application.name!r} has a flight {name!r} already"):
-                connection.execute(insert(schema.flight).values(_flight_row(flight)))
+            with _flight_taken(flight):
+                connection.execute(insert(schema.flight).values(flight_row(flight)))
         return flight
+
+    def change_flight(
+        self,
+        key: str,
+        *,
+        name: str | None = None,
+        domains: Sequence[str] | None = None,
+        listeners: Sequence[str] | None = None,
+        sample_moves: int | None = None,
+        metadata: str | None = None,
+    ) -> Flight:
+        """Replaces what is given, and returns the flight as it is now; what is None stays.
+
+        Raises as :meth:`create_flight`, and :class:`UnknownFlight`, :class:`AmbiguousName`.
+        """
+        changes = _checked(name, domains, listeners, sample_moves, metadata)
+        return self._change(key, changes)
 
     def list_flights(self, application_key: str | None = None) -> list[Flight]:
         """All flights, or an application's, the oldest first. Raises :class:`UnknownApplication`."""
-        query = select(schema.flight).order_by(schema.flight.c.created_at, schema.flight.c.name)
+        query = FLIGHTS
         with self._reading() as connection:
             if application_key is not None:
-                application = _find_application(connection, application_key)
+                application = find_application(connection, application_key)
                 query = query.where(schema.flight.c.application_id == application.id)
-            return [_flight(row) for row in connection.execute(query)]
+            found = [flight_of(row) for row in connection.execute(query)]
+        return sorted(found, key=_by_age)
 
     def get_flight(self, flight_id: str) -> Flight:
         """By id alone, as a token names it. Raises :class:`UnknownFlight`."""
         with self._reading() as connection:
-            row = connection.execute(select(schema.flight).where(schema.flight.c.id == flight_id)).first()
+            row = connection.execute(FLIGHTS.where(schema.flight.c.id == flight_id)).first()
         if row is None:
             raise UnknownFlight("there is no such flight")
-        return _flight(row)
+        return flight_of(row)
 
     def find_flight(self, key: str, application_key: str | None = None) -> Flight:
         """Raises :class:`UnknownFlight`, :class:`AmbiguousName`, :class:`UnknownApplication`."""
         with self._reading() as connection:
-            return _find_flight(connection, key, application_key)
+            return find_flight(connection, key, application_key)
 
     def delete_flight(self, key: str) -> Flight:
         """Returns what it was. Raises :class:`UnknownFlight`, :class:`AmbiguousName`."""
         with self._writing() as connection:
-            flight = _find_flight(connection, key)
+            flight = find_flight(connection, key, lock=True)
             connection.execute(delete(schema.flight).where(schema.flight.c.id == flight.id))
         return flight
 
@@ -140,11 +163,7 @@ class Registry:
 
         Raises :class:`UnknownFlight`, :class:`AmbiguousName`.
         """
-        with self._writing() as connection:
-            found = _find_flight(connection, key)
-            change = update(schema.flight).where(schema.flight.c.id == found.id).values(active=active)
-            connection.execute(change)
-            return _find_flight(connection, found.id)
+        return self._change(key, {"active": active})
 
     def token(self, flight: Flight) -> str:
         """The signed token by which clients name this flight. A secret: not for logs."""
@@ -167,6 +186,10 @@ class Registry:
         with self._reading() as connection:
             connection.execute(text("SELECT 1"))
 
+    def close(self) -> None:
+        """Lets go of the database's connections."""
+        self._engine.dispose()
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with _plain_errors(), self._readers.connect() as connection:
@@ -176,6 +199,14 @@ class Registry:
     def _writing(self) -> Iterator[Connection]:
         with _plain_errors(), self._engine.begin() as connection:
             yield connection
+
+    def _change(self, key: str, changes: dict[str, Any]) -> Flight:
+        with self._writing() as connection:
+            flight = evolve(find_flight(connection, key, lock=True), **changes)
+            change = update(schema.flight).where(schema.flight.c.id == flight.id).values(flight_row(flight))
+            with _flight_taken(flight):
+                connection.execute(change)
+        return flight
 
     def _milliseconds(self) -> int:
         return int(self._now() * 1000)
@@ -187,7 +218,9 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise RegistryError(f"the registry's database does not answer: {error.orig}") from error
+        raise RegistryError(f"the registry's database does not answer: {reason(error)}") from error
+    except TimeoutError as error:
+        raise RegistryError("the registry's database does not answer: all connections are busy") from error
 
 
 @contextmanager
@@ -198,88 +231,34 @@ def _taken(text: str) -> Iterator[None]:
         raise NameTaken(text) from None
 
 
-def _checked_name(name: str) -> str:
-    """The name as it is kept: stripped, and composed (NFC), so that what looks alike is alike."""
-    name = unicodedata.normalize("NFC", name.strip())
-    if not name:
-        raise RegistryError("a name must not be empty")
-    if len(name) > MAX_NAME:
-        raise RegistryError(f"a name has at most {MAX_NAME} characters, not {len(name)}")
-    categories = {unicodedata.category(character) for character in name}
-    if "Cs" in categories:  # half of a surrogate pair: Python's sign for an argument that it could not decode
-        raise RegistryError("a name must be text in the encoding of the terminal")
-    if categories & _NOT_IN_NAMES:
-        raise RegistryError("a name must not hold control characters")
-    return name
+def _flight_taken(flight: Flight) -> AbstractContextManager[None]:
+    return _taken(f"the application {flight.application_name!r} has a flight {flight.name!r} already")
 
 
-def _searchable(key: str) -> str:
-    """The key as a name would be kept; one that no name can be equals none."""
-    try:
-        return _checked_name(key)
-    except RegistryError:
-        return ""
+def _checked(
+    name: str | None,
+    domains: Sequence[str] | None,
+    listeners: Sequence[str] | None,
+    sample_moves: int | None,
+    metadata: str | None,
+) -> dict[str, Any]:
+    """What is given, by the names of Flight's fields, in the form that is kept."""
+    changes: dict[str, Any] = {}
+    if name is not None:
+        changes["name"] = checked_name(name)
+    if domains is not None:
+        changes["domains"] = tuple(dict.fromkeys(parse_domain(domain) for domain in domains))
+        if not changes["domains"]:
+            raise RegistryError("a flight needs at least one domain (* for any)")
+    if listeners is not None:
+        changes["listeners"] = checked_listeners(listeners)
+    if sample_moves is not None:
+        changes["sample_moves"] = checked_sample_moves(sample_moves)
+    if metadata is not None:
+        changes["metadata"] = checked_metadata(metadata)
+    return changes
 
 
-def _find_application(connection: Connection, key: str) -> Application:
-    name = _searchable(key)
-    columns = schema.application.c
-    query = select(schema.application).where(or_(columns.id == name, columns.name == name))
-    rows = connection.execute(query).all()
-    if not rows:
-        raise UnknownApplication(f"there is no application {_shown(key)}")
-    return _application(_best(rows, name))
-
-
-def _find_flight(connection: Connection, key: str, application_key: str | None = None) -> Flight:
-    name = _searchable(key)
-    columns = schema.flight.c
-    query: Select[*tuple[object, ...]] = select(schema.flight).where(
-        or_(columns.id == name, columns.name == name)
-    )
-    if application_key is not None:
-        query = query.where(columns.application_id == _find_application(connection, application_key).id)
-    rows = connection.execute(query).all()
-    if not rows:
-        raise UnknownFlight(f"there is no flight {_shown(key)}")
-    best = _best(rows, name)
-    if len(rows) > 1 and best.id != name:
-        raise AmbiguousName(f"{len(rows)} flights are named {_shown(key)}: say which by its id")
-    return _flight(best)
-
-
-def _best(rows: Sequence[Row[*tuple[object, ...]]], key: str) -> Row[*tuple[object, ...]]:
-    """The row whose id it is, else the first."""
-    return next((row for row in rows if row.id == key), rows[0])
-
-
-def _shown(key: str) -> str:
-    return repr(key if len(key) <= MAX_NAME else key[:MAX_NAME] + "…")
-
-
-def _application(row: Row[*tuple[object, ...]]) -> Application:
-    return Application(id=row.id, name=row.name, created_at=row.created_at)
-
-
-def _flight(row: Row[*tuple[object, ...]]) -> Flight:
-    return Flight(
-        id=row.id,
-        application_id=row.application_id,
-        name=row.name,
-        domains=tuple(json.loads(row.domains)),
-        active=row.active,
-        client_version=row.client_version,
-        created_at=row.created_at,
-    )
-
-
-def _flight_row(flight: Flight) -> dict[str, object]:
-    return {
-        "id": flight.id,
-        "application_id": flight.application_id,
-        "name": flight.name,
-        "domains": json.dumps(flight.domains),
-        "active": flight.active,
-        "client_version": flight.client_version,
-        "created_at": flight.created_at,
-    }
+def _by_age(one: Application | Flight) -> tuple[int, str]:
+    """Sorted here: how a database sorts names depends on its locale."""
+    return one.created_at, one.name

@@ -1,12 +1,18 @@
 """The registry's tables, in words that SQLite and PostgreSQL both understand.
 
-Times are UNIX milliseconds; ids are UUID4 strings; ``flight.domains`` is a JSON array of entries as
-:mod:`logui_tx.registry.domains` writes them. A change here needs a revision in ``migrations/versions``.
+Times are UNIX milliseconds, ``flight.sample_moves`` is in ms too; ids are UUID4 strings. Of JSON are
+``flight.domains``, an array of entries as :mod:`logui_tx.registry.domains` writes them, ``flight.listeners``,
+one of names, and ``flight.metadata``, an object. The defaults let a server of the version before, which still
+runs beside this one, make flights. A change here needs a revision in ``migrations/versions``.
 """
 
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, MetaData, Table, Text, UniqueConstraint
+
+from logui_tx.model import LISTENERS
 
 metadata = MetaData(
     # Names that every engine gives alike, so that a later revision can address a constraint.
@@ -36,5 +42,8 @@ flight = Table(
     Column("active", Boolean, nullable=False),
     Column("client_version", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("listeners", Text, nullable=False, server_default=json.dumps(LISTENERS)),
+    Column("sample_moves", BigInteger, nullable=False, server_default="0"),
+    Column("metadata", Text, nullable=False, server_default="{}"),
     UniqueConstraint("application_id", "name"),
 )

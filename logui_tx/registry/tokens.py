@@ -12,7 +12,6 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -20,15 +19,20 @@ from typing import Any
 from attrs import frozen
 from itsdangerous import BadData, URLSafeSerializer, base64_decode, base64_encode
 
-from logui_tx.errors import DataFolderUnusable, InvalidToken
+from logui_tx.errors import InvalidToken, KeysUnusable
 from logui_tx.model import Flight
 
 FILE_NAME = "secret.key"
 
 _KEY_BYTES = 32
+_LEAST_LENGTH = 16
+_LEAST_VARIETY = 6  # different characters
 _RECHECK = 0.5  # seconds
 _MAX_TOKEN = 4096
 _SALT = b"logui-tx.flight-token"
+
+# Visible ASCII and white space.
+_TEXT = frozenset(b"\t\n\r") | frozenset(range(0x20, 0x7F))
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +49,16 @@ class TokenClaims:
 class SigningKeys:
     """The file ``secret.key`` in the data folder: one key a line, the first signs, all verify.
 
-    It is made on first use (mode 0600), and read again when another process rotated it.
+    It is made on first use (mode 0600), and read again when another process rotated it. ``file`` is another
+    one in its place, which several servers may share; it is made by :meth:`create` alone.
     ``seconds`` is a monotonic clock. Safe to use from several threads.
     """
 
-    def __init__(self, data_dir: Path, seconds: Callable[[], float] = time.monotonic) -> None:
-        self.path = data_dir / FILE_NAME
+    def __init__(
+        self, data_dir: Path, seconds: Callable[[], float] = time.monotonic, file: Path | None = None
+    ) -> None:
+        self.path = file or data_dir / FILE_NAME
+        self._make = file is None
         self._seconds = seconds
         self._keys: tuple[str, ...] = ()
         self._seen: tuple[int, int, int] | None = None
@@ -59,7 +67,7 @@ class SigningKeys:
     def keys(self) -> tuple[str, ...]:
         """The keys, the signing one first; at most half a second behind the file.
 
-        Raises :class:`DataFolderUnusable` when there is no key to be had. Once there were keys, a file that
+        Raises :class:`KeysUnusable` when there is no key to be had. Once there were keys, a file that
         has become unreadable is logged and the last ones stay in force.
         """
         now = self._seconds()
@@ -73,10 +81,20 @@ class SigningKeys:
             self._refresh()
         return self._keys
 
+    def create(self) -> bool:
+        """Makes the file with one new key; whether there was none before. An existing one is left alone.
+
+        Raises :class:`KeysUnusable` where it cannot be written.
+        """
+        try:
+            return self._write((_new_key(),))
+        except OSError as error:
+            raise self._unusable(error.strerror) from error
+
     def rotate(self) -> None:
         """Puts a new key before the others. Tokens signed with the older ones stay valid.
 
-        Raises :class:`DataFolderUnusable` when the file cannot be read or replaced.
+        Raises :class:`KeysUnusable` when the file cannot be read or replaced.
         """
         import fcntl  # not on Windows, where everything else of this module works
 
@@ -90,7 +108,7 @@ class SigningKeys:
                     stat = os.fstat(file.fileno())
                     if stat.st_ino != self.path.stat().st_ino:
                         continue
-                    keys = (_new_key(), *_parse(file.read()))
+                    keys = (_new_key(), *self._parsed(file.read()))
                     self._write(keys, instead_of=stat)
                     break
         except OSError as error:
@@ -100,6 +118,8 @@ class SigningKeys:
     def _load_first(self) -> None:
         try:
             if not self.path.exists():
+                if not self._make:
+                    raise self._unusable("there is no such file; logui key create makes one")
                 self._write((_new_key(),))
             self._read()
         except OSError as error:
@@ -111,27 +131,42 @@ class SigningKeys:
         try:
             if _fingerprint(self.path.stat()) != self._seen:
                 self._read()
-        except (OSError, DataFolderUnusable) as error:
+        except (OSError, KeysUnusable) as error:
             if self._seen is not None:
-                reason = error.strerror if isinstance(error, OSError) else "there is no key in it"
-                log.warning("%s cannot be read (%s): going on with the keys known so far", self.path, reason)
+                said = self._unusable(error.strerror) if isinstance(error, OSError) else error
+                log.warning("%s: going on with the keys known so far", said)
             self._seen = None
 
     def _read(self) -> None:
         with self.path.open("rb") as file:
             seen = _fingerprint(os.fstat(file.fileno()))
-            keys = _parse(file.read())
-        if not keys:
-            raise self._unusable("there is no key in it")
+            keys = self._parsed(file.read())
         self._keys, self._seen = keys, seen
 
-    def _write(self, keys: tuple[str, ...], instead_of: os.stat_result | None = None) -> None:
-        """All or nothing, on disk when it returns.
+    def _parsed(self, content: bytes) -> tuple[str, ...]:
+        """The keys of a file; blank lines are none. The errors show nothing of it."""
+        if not all(byte in _TEXT for byte in content):
+            raise self._unusable("it is not plain text: one key a line is expected")
+        lines = [(number, line.strip()) for number, line in enumerate(content.decode().splitlines(), 1)]
+        keys = [(number, key) for number, key in lines if key]
+        for number, key in keys:
+            if len(key) < _LEAST_LENGTH:
+                raise self._unusable(f"the key in line {number} has less than {_LEAST_LENGTH} characters")
+            if len(set(key)) < _LEAST_VARIETY:
+                raise self._unusable(f"the key in line {number} could be guessed")
+        if not keys:
+            raise self._unusable("there is no key in it")
+        return tuple(key for _, key in keys)
+
+    def _write(self, keys: tuple[str, ...], instead_of: os.stat_result | None = None) -> bool:
+        """All or nothing, on disk when it returns; whether this is what the file holds now.
 
         Replaces the file that ``instead_of`` describes; without it, a file that exists is left alone.
         """
+        # What a link names is replaced, not the link.
+        path, written = self.path.resolve(), True
         # NamedTemporaryFile makes files of mode 0600.
-        with NamedTemporaryFile("w", dir=self.path.parent, prefix=FILE_NAME + ".", encoding="ascii") as file:
+        with NamedTemporaryFile("w", dir=path.parent, prefix=path.name + ".", encoding="ascii") as file:
             file.writelines(key + "\n" for key in keys)
             if instead_of is not None:
                 _own_like(file.fileno(), instead_of)
@@ -141,15 +176,18 @@ class SigningKeys:
                 # A second name is what moves over the file; the temporary one is removed on leaving.
                 spare = f"{file.name}.new"
                 os.link(file.name, spare)
-                os.replace(spare, self.path)
+                os.replace(spare, path)
             else:
                 # link() fails where another process was quicker; its key is as good as ours.
-                with suppress(FileExistsError):
-                    os.link(file.name, self.path)
-        _sync_folder(self.path.parent)
+                try:
+                    os.link(file.name, path)
+                except FileExistsError:
+                    written = False
+        _sync_folder(path.parent)
+        return written
 
-    def _unusable(self, reason: str | None) -> DataFolderUnusable:
-        return DataFolderUnusable(f"the signing keys {self.path} cannot be used: {reason or 'unknown error'}")
+    def _unusable(self, reason: str | None) -> KeysUnusable:
+        return KeysUnusable(f"the signing keys {self.path} cannot be used: {reason or 'unknown error'}")
 
 
 class TokenSigner:
@@ -200,11 +238,6 @@ class TokenSigner:
 
 def _new_key() -> str:
     return secrets.token_urlsafe(_KEY_BYTES)
-
-
-def _parse(content: bytes) -> tuple[str, ...]:
-    lines = (line.strip() for line in content.decode("ascii", "replace").splitlines())
-    return tuple(line for line in lines if line)
 
 
 def _fingerprint(stat: os.stat_result) -> tuple[int, int, int]:

@@ -137,9 +137,9 @@ def _read(path: Path, started_at: int) -> list[Event]:
 
 
 def _token(data_dir: Path, flight: str) -> str:
-    from logui_tx.registry.database import FILE_NAME as DATABASE
     from logui_tx.registry.database import open_engine
     from logui_tx.registry.registry import Registry
+    from logui_tx.registry.sqlite import FILE_NAME as DATABASE
     from logui_tx.registry.tokens import FILE_NAME as KEYS
     from logui_tx.registry.tokens import SigningKeys, TokenSigner
 
