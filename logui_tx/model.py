@@ -154,10 +154,14 @@ class Close:
 
 @frozen
 class Reply:
-    """What a client is answered: a message, the end of the connection, or both in this order."""
+    """What a client is answered: a message, the end of the connection, or both in this order.
+
+    ``cumulative``: it says all that the cumulative ones before it said.
+    """
 
     message: bytes | None = None
     close: Close | None = None
+    cumulative: bool = False
 
 
 @frozen

@@ -85,6 +85,7 @@ class LogUI04:
     max_events: int = 5_000
     name: str = "logui-0.4"
     client_version: str | None = "0.4.0"
+    cumulative: bool = False
 
     # --- client to server
 

@@ -71,8 +71,6 @@ def milliseconds(stamps: Iterable[float | str]) -> list[int | None]:
     """Each of these times in ms."""
     return [
         # Nearly every time is one of these, and an export reads millions.
-        stamp
-        if type(stamp) is int and _SURELY_MILLISECONDS <= stamp <= MAX_TIME
-        else to_milliseconds(stamp)
+        stamp if type(stamp) is int and _SURELY_MILLISECONDS <= stamp <= MAX_TIME else to_milliseconds(stamp)
         for stamp in stamps
     ]
