@@ -211,3 +211,6 @@ class Limits:
     drain_timeout: float = 5.0
     ping_interval: float = 30.0
     ping_timeout: float = 15.0
+    ticket_ttl: float = 15.0
+    init_rate: int = 600
+    max_init_size: int = 16 * 1024
