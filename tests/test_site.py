@@ -74,7 +74,7 @@ class PageTests(SiteTestCase):
             self.assertEqual((await self.ask(path)).status, 404, path)
 
     async def test_a_long_body_is_not_taken(self) -> None:
-        """Not into memory, and not into a temporary file, as Twisted would; the answer does not wait for it."""
+        """Not into memory, and not to the disk, as Twisted would; the answer does not wait for it."""
 
         def send(head: bytes, piece: bytes) -> tuple[bytes, bool]:
             """The first line of the answer, and whether the sender was stopped."""

@@ -194,9 +194,10 @@ class Kraken:
     def events(self, message: bytes) -> list[Event]:
         """See :meth:`IDialect.events`."""
         if message.lstrip()[:1] != b"[":
-            time = values.event_time(message, "timestamp")
-            # Of what was stored only the word of leaving has no time.
-            return [] if time is None else [Event(message, time)]
+            found = json_text.members(message)
+            if values.text(found["type"]) is not None:
+                return []  # the word of leaving
+            return [Event(message.strip(), values.time(found["timestamp"]))]
         try:
             raw, stamps = _read_events(message), _read_stamps(message)
         except UNREADABLE:
