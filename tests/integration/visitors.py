@@ -10,6 +10,7 @@ from typing import Any
 from attrs import evolve, frozen
 from twisted.internet.threads import deferToThread
 
+from logui_tx.model import Limits
 from logui_tx.web.client import UpgradeRefused
 from tests.integration.served import Client, ServedTestCase
 
@@ -88,7 +89,9 @@ class VisitedTestCase(ServedTestCase):
         client.session = new.pop()
         return client
 
+    def limited(self, **limits: Any) -> Limits:
+        return evolve(self.limits, **limits)
+
     async def restart(self, **limits: Any) -> None:
         await self.stop()
-        self.limits = evolve(self.limits, **limits)
-        self.start()
+        self.start(limits=self.limited(**limits))
