@@ -26,17 +26,14 @@ class Rate:
         if not self.most:
             return 0.0
         now = self._clock.seconds()
-        self._forget(now)
-        began, calls = self._calls.get(address, (now, 0))
-        if calls >= self.most:
+        calls = self._calls
+        # They stand in the order in which their periods began.
+        while calls and calls[oldest := next(iter(calls))][0] + PERIOD <= now:
+            del calls[oldest]
+        if address not in calls and len(calls) >= self.capacity:
+            del calls[next(iter(calls))]
+        began, count = calls.get(address, (now, 0))
+        if count >= self.most:
             return began + PERIOD - now
-        self._calls[address] = began, calls + 1
+        calls[address] = began, count + 1
         return 0.0
-
-    def _forget(self, now: float) -> None:
-        """They stand in the order in which their periods began."""
-        while self._calls:
-            address = next(iter(self._calls))
-            if self._calls[address][0] + PERIOD > now and len(self._calls) < self.capacity:
-                break
-            del self._calls[address]
