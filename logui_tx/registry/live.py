@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
@@ -20,6 +20,7 @@ from zope.interface import implementer
 from logui_tx.errors import RegistryError, UnknownFlight
 from logui_tx.interfaces import IRegistry
 from logui_tx.model import Flight
+from logui_tx.registry.domains import allows
 from logui_tx.registry.registry import Registry
 from logui_tx.threads import daemon_pool
 
@@ -41,20 +42,22 @@ _LATE = "the registry's database does not answer in time"
 
 _CHECK = ""
 """In the place of a flight's id: whether the database answers at all."""
+_DOMAINS = "domains"
+"""In the place of a flight's id: what all active flights together accept."""
 
 
 @frozen
 class _Answer:
-    """What the database said of a flight (None: it is unknown), and when it was asked."""
+    """What the database said (None: the flight is unknown), and when it was asked."""
 
-    flight: Flight | None
+    found: Flight | tuple[str, ...] | None
     asked: float
 
     def tell(self, waiter: Deferred[Any]) -> None:
-        if self.flight is None:
+        if self.found is None:
             waiter.errback(_unknown())
         else:
-            waiter.callback(self.flight)
+            waiter.callback(self.found)
 
 
 @define(eq=False)
@@ -128,24 +131,39 @@ class LiveRegistry:
 
         Fails with :class:`RegistryError` while the database is away and no earlier answer stands in.
         """
-        waiter: Deferred[Flight] = Deferred()
-        answer = self._at_once(flight_id)
-        question = self._questions.get(flight_id)
+        return self._recall(flight_id, self._look_up, flight_id)
+
+    def accepts(self, origin: str | None) -> Deferred[bool]:
+        """See :meth:`IRegistry.accepts`; fails as :meth:`find_flight` does."""
+        asked = self._recall(_DOMAINS, self._registry.active_domains)
+        return asked.addCallback(lambda domains: allows(domains, origin, None))
+
+    def forget(self, flight_id: str) -> None:
+        """The flight was changed: what is known of it counts only where the database does not answer."""
+        for key in (flight_id, _DOMAINS):
+            answer = self._known.get(key)
+            if answer is not None:
+                self._known[key] = evolve(answer, asked=min(answer.asked, self._reactor.seconds() - _MAX_AGE))
+
+    def _recall(self, key: str, function: Callable[..., Any], *args: object) -> Deferred[Any]:
+        waiter: Deferred[Any] = Deferred()
+        answer = self._at_once(key)
+        question = self._questions.get(key)
         if answer is not None:
             answer.tell(waiter)
         elif question is not None and question.given_up:
             waiter.errback(_late())
         elif not self._stopped:
-            self._ask(flight_id, self._look_up, flight_id).waiters.append(waiter)
+            self._ask(key, function, *args).waiters.append(waiter)
         return waiter
 
-    def _at_once(self, flight_id: str) -> _Answer | None:
+    def _at_once(self, key: str) -> _Answer | None:
         """What is said without waiting: a fresh answer, or what stands in for one that is late."""
-        answer = self._known.get(flight_id)
+        answer = self._known.get(key)
         if answer is None or self._age(answer) < _MAX_AGE:
             return answer
-        question = self._questions.get(flight_id)
-        return self._stand_in(flight_id) if question is not None and question.late else None
+        question = self._questions.get(key)
+        return self._stand_in(key) if question is not None and question.late else None
 
     def check(self) -> Deferred[None]:
         """See :meth:`IRegistry.check`. Fails with :class:`RegistryError`, within a second."""
@@ -159,7 +177,9 @@ class LiveRegistry:
 
     def stands_in(self) -> bool:
         """Whether there are flights that are admitted also while the database is away."""
-        return any(answer.flight and self._may_stand_in(answer) for answer in self._known.values())
+        return any(
+            isinstance(answer.found, Flight) and self._may_stand_in(answer) for answer in self._known.values()
+        )
 
     def _ask(self, key: str, function: Callable[..., Any], *args: object) -> _Question:
         """The question with this key, asked now unless it is being asked already."""

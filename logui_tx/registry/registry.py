@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -145,6 +146,13 @@ class Registry:
         if row is None:
             raise UnknownFlight("there is no such flight")
         return flight_of(row)
+
+    def active_domains(self) -> tuple[str, ...]:
+        """The domains of all active flights, each once."""
+        query = select(schema.flight.c.domains).where(schema.flight.c.active)
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+        return tuple(dict.fromkeys(domain for row in rows for domain in json.loads(row.domains)))
 
     def find_flight(self, key: str, application_key: str | None = None) -> Flight:
         """Raises :class:`UnknownFlight`, :class:`AmbiguousName`, :class:`UnknownApplication`."""
