@@ -176,6 +176,7 @@ class LoguiService(Service):
         sessions = LiveSessions(self._reactor, intake, sharing, limits)
         live = LiveRegistry(self._reactor, registry, stale=settings.registry_stale)
         live.start()
+        sharing.flight_changed = live.forget
         sharing.start()
         return _Parts(
             lock, keys, journal, lookup, live, Admission(live, signer), store, intake, sharing, sessions
