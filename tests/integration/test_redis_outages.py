@@ -1,15 +1,12 @@
-"""Redis stopped, frozen, paused and full while clients log: nothing acknowledged is lost, nobody is dropped."""
+"""Redis stopped, frozen, paused and full under load: nothing acknowledged is lost, nobody is dropped."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.web.client import Agent, readBody
 
 from tests.integration.served import Client
 from tests.integration.two_servers import TwoServersTestCase, jumps
@@ -43,12 +40,6 @@ class Load:
 
 
 class OutageTests(TwoServersTestCase):
-    async def report(self, name: str) -> Any:
-        """What the health page says."""
-        agent = Agent(reactor)
-        response: Any = await agent.request(b"GET", f"http://127.0.0.1:{self.ports[name]}/healthz".encode())
-        return response.code, json.loads(await readBody(response))
-
     async def under_load(self, *disturbances: tuple[Callable[[], Any], Callable[[], Any]]) -> None:
         """Each is a way to take Redis away, and one to bring it back."""
         clients = [await self.greet_at("ab"[n % 2], clientInstance="i") for n in range(CLIENTS)]
@@ -60,7 +51,7 @@ class OutageTests(TwoServersTestCase):
             for name in "ab":
                 store = self.services[name]._parts.store
                 await self.until(lambda store=store: store.away is not None)
-                code, report = await self.report(name)
+                code, report = await self.report(self.ports[name])
                 self.assertEqual((code, report["status"]), (200, "degraded"))
                 self.assertEqual(report["parts"]["store"]["state"], "degraded")
                 self.assertIn("redis: ", report["parts"]["store"]["detail"])
@@ -71,7 +62,7 @@ class OutageTests(TwoServersTestCase):
             self.assertEqual((await late.events(1))["statusCode"], "201")
             bring_back()
             await self.ready()
-            self.assertEqual((await self.report("a"))[1]["status"], "ok")
+            self.assertEqual((await self.report(self.ports["a"]))[1]["status"], "ok")
             await self.until(load.beyond(list(load.acknowledged)))
         load.over = True
         await done

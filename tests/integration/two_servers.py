@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.web.client import Agent, readBody
 
 from logui_tx.dialects import BY_NAME
 from logui_tx.journal.reader import JournalReader
@@ -95,6 +97,11 @@ class TwoServersTestCase(ServedTestCase):
 
     def stored_at(self, name: str, session_id: str) -> list[tuple[int, Any, dict[str, Any]]]:
         return stored(self.folders[name], session_id)
+
+    async def report(self, port: int) -> tuple[int, Any]:
+        """The health page's status and content."""
+        response: Any = await Agent(reactor).request(b"GET", f"http://127.0.0.1:{port}/healthz".encode())
+        return response.code, json.loads(await readBody(response))
 
     async def health(self, name: str) -> dict[str, Any]:
         state = await self.services[name]._store_health()
