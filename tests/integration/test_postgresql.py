@@ -1,14 +1,17 @@
 """The registry in a real PostgreSQL."""
 
 import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
-from logui_tx.errors import DatabaseUnusable, NameTaken, RegistryError
+from logui_tx.errors import DatabaseUnusable, NameTaken, RegistryError, UnknownApplication
 from logui_tx.model import Flight
 from logui_tx.registry import database, migrations, schema
 from logui_tx.registry.database import migrate, open_engine
@@ -136,6 +139,48 @@ class MigrationTests(EngineTestCase):
         self.registry(engine).create_application("App")
         with psycopg.connect(uri) as plain:
             self.assertEqual(plain.execute("SELECT name FROM study.application").fetchall(), [("App",)])
+
+
+class LockTests(EngineTestCase):
+    """What another server does, and has not yet committed, is waited for and then counts."""
+
+    def setUp(self) -> None:
+        self.uri = self.new_database()
+        engine = self.open(self.uri)
+        migrate(engine)
+        self.shared = self.registry(engine)
+        self.shared.create_application("App")
+
+    def meanwhile(self, statement: str, call: Callable[[], Any]) -> Any:
+        """What the call gives that began after the statement, and before its end."""
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        with ThreadPoolExecutor(1) as pool, psycopg.connect(self.uri, autocommit=True) as observer:
+            with psycopg.connect(self.uri) as other:
+                other.execute(statement)  # type: ignore[call-overload]
+                called = pool.submit(call)
+                while observer.execute(waiting).fetchone() == (0,):
+                    self.assertFalse(called.done())
+            return called.result()
+
+    def test_a_flight_of_an_application_that_is_being_deleted(self) -> None:
+        def create() -> None:
+            self.assertRaises(UnknownApplication, self.shared.create_flight, "App", "F", ["*"])
+
+        self.meanwhile("DELETE FROM application", create)
+
+    def test_a_flight_that_is_being_changed(self) -> None:
+        self.shared.create_flight("App", "F", ["*"])
+        flight = self.meanwhile(
+            "UPDATE flight SET sample_moves = 50", lambda: self.shared.change_flight("F", name="G")
+        )
+        self.assertEqual((flight.name, flight.sample_moves), ("G", 50))
+        self.assertEqual(self.shared.find_flight("G"), flight)
+
+    def test_a_name_that_is_being_taken(self) -> None:
+        def create() -> None:
+            self.assertRaises(NameTaken, self.shared.create_application, "New")
+
+        self.meanwhile("INSERT INTO application VALUES ('x', 'New', 1)", create)
 
 
 class TroubleTests(EngineTestCase):
