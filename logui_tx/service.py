@@ -202,7 +202,15 @@ class LoguiService(Service):
         tickets = Tickets(parts.keys.keys, parts.store, self._reactor, limits.ticket_ttl)
         rate = Rate(self._reactor, limits.init_rate)
         visitors = Visitors(parts.keys.keys)
-        desk = TicketDesk(parts.registry, parts.admission, tickets, visitors, rate, settings.trusted_proxy)
+        desk = TicketDesk(
+            parts.registry,
+            parts.admission,
+            tickets,
+            visitors,
+            rate,
+            settings.trusted_proxy,
+            lambda: self._stopping,
+        )
         # The first takes its time to prepare.
         device_of("")
 
