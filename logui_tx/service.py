@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import Request
+from twisted.web.server import Request
 
 from logui_tx import data_folder
 from logui_tx.conversation import Admit, Conversation
