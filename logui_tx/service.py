@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import Request
+from twisted.web.server import Request
 
 from logui_tx import data_folder
 from logui_tx.conversation import Admit, Conversation
@@ -210,7 +210,15 @@ class LoguiService(Service):
         tickets = Tickets(parts.keys.keys, parts.store, self._reactor, limits.ticket_ttl)
         rate = Rate(self._reactor, limits.init_rate)
         visitors = Visitors(parts.keys.keys)
-        desk = TicketDesk(parts.registry, parts.admission, tickets, visitors, rate, settings.trusted_proxy)
+        desk = TicketDesk(
+            parts.registry,
+            parts.admission,
+            tickets,
+            visitors,
+            rate,
+            settings.trusted_proxy,
+            lambda: self._stopping,
+        )
         # The first takes its time to prepare.
         device_of("")
 

@@ -6,7 +6,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from logui_tx.dialects.json_text import MAX_DEPTH, BadJSON, elements, members, nests_too_deep, value
+from logui_tx.dialects.json_text import (
+    MAX_DEPTH,
+    BadJSON,
+    elements,
+    members,
+    nests_too_deep,
+    repaired,
+    value,
+)
 
 # Generated tests find mistakes, not slowness.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -246,3 +254,16 @@ class DepthTests(SynchronousTestCase):
     @given(st.binary(max_size=60).map(lambda noise: noise * 30))
     def test_answers_for_what_is_not_json(self, noise: bytes) -> None:
         self.assertIsInstance(nests_too_deep(noise), bool)
+
+
+class RepairedTests(SynchronousTestCase):
+    def test_lone_surrogates(self) -> None:
+        self.assertEqual(repaired(rb'"\ud83d"'), rb'"\ufffd"')
+        self.assertEqual(repaired(rb'"\ud83d\ude00 \ude00"'), rb'"\ud83d\ude00 \ufffd"')
+        self.assertEqual(repaired(rb'"\\ud83d \uD83D\\"'), rb'"\\ud83d \ufffd\\"')
+        self.assertIsNone(repaired(rb'"\u00fc"'))
+
+    def test_what_is_no_escape_stays_what_it_is(self) -> None:
+        for broken in (rb'"\ud83\ude00"', rb'"\ud83d\ude0"', rb'"\ud8"', rb'"\ud8xx"', rb'"\ud83"'):
+            mended = repaired(broken)
+            self.assertRaises(BadJSON, members, b'{"k":%b}' % (broken if mended is None else mended))

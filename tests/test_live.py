@@ -38,6 +38,11 @@ class FakeRegistry:
             raise UnknownFlight("unknown")
         return self.flights[flight_id]
 
+    def active_domains(self) -> tuple[str, ...]:
+        self.check()
+        self.asked.append("domains")
+        return tuple(domain for flight in self.flights.values() for domain in flight.domains)
+
     def check(self) -> None:
         if self.away:
             raise self.away
@@ -117,6 +122,19 @@ class LiveRegistryTests(SynchronousTestCase):
         found = self.live.find_flight("f")
         self.pool.run()
         self.failureResultOf(found, UnknownFlight)
+
+    def test_whether_any_flight_accepts(self) -> None:
+        self.registry.flights = {"f": evolve(FLIGHT, domains=("a.example",))}
+        asked = [self.live.accepts(origin) for origin in ("https://a.example", "https://b.example", None)]
+        self.pool.run()
+        self.assertEqual([self.successResultOf(answer) for answer in asked], [True, False, False])
+        self.assertIs(self.successResultOf(self.live.accepts("https://a.example:1")), True)
+        self.assertEqual(self.registry.asked, ["domains"])
+        self.clock.advance(0.5)
+        self.registry.away = RegistryError("away")
+        failed = self.live.accepts("https://a.example")
+        self.pool.run()
+        self.failureResultOf(failed, RegistryError)
 
     def test_an_answers_age_counts_from_the_question(self) -> None:
         found = self.live.find_flight("f")

@@ -31,7 +31,10 @@ _SHALLOW = 16
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
-_PAIR_OR_LONE = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)", re.DOTALL)
+_HEX = rb"[0-9a-fA-F]{2}"
+_PAIR_OR_LONE = re.compile(
+    rb"\\\\|\\u[dD][89abAB]%b\\u[dD][c-fC-F]%b|(\\u[dD][89a-fA-F]%b)" % (_HEX, _HEX, _HEX)
+)
 
 
 class BadJSON(ValueError):

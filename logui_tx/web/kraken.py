@@ -6,7 +6,7 @@ PROTOCOL, section 3. What is said on the socket is the dialect's (``dialects/kra
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -15,9 +15,9 @@ from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import Request
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET, Request
 
 from logui_tx.errors import HandshakeRefused, Refusal, RegistryError, RequestRefused
 from logui_tx.interfaces import IRegistry
@@ -47,7 +47,8 @@ _read_init = msgspec.json.Decoder(_Init).decode
 
 @frozen
 class TicketDesk:
-    """What the two steps share. ``trusted`` are the proxies whose word counts."""
+    """What the two steps share. ``trusted`` are the proxies whose word counts; ``closing`` says whether the
+    server stops."""
 
     registry: IRegistry
     admission: Admission
@@ -55,6 +56,7 @@ class TicketDesk:
     visitors: Visitors
     rate: Rate
     trusted: Sequence[Network]
+    closing: Callable[[], bool]
 
     async def enter(self, request: Request, connection: Connection) -> tuple[Connection, Flight]:
         """Take the ticket of a socket's request: who it is, by whom it was issued, for what flight.
@@ -81,11 +83,12 @@ class TicketDesk:
 class InitPage(Resource):
     """``/kraken/init``: a flight's token for a ticket."""
 
-    isLeaf = True
-
     def __init__(self, desk: TicketDesk) -> None:
         Resource.__init__(self)
         self._desk = desk
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        return self if path == b"" and request.postpath == [] else notFound()
 
     def render(self, request: Request) -> int:
         """Any method: the answer is JSON, whatever it says."""
@@ -104,7 +107,6 @@ class InitPage(Resource):
         origin = header(request, "origin")
         try:
             flight = await self._flight(request, origin)
-            answer = await self._welcome(request, origin, flight)
         except RequestRefused as why:
             # The flight is not known: any page may read this that may log at all.
             await allow_if_any(self._desk.registry, request)
@@ -117,7 +119,7 @@ class InitPage(Resource):
             refuse(request, 401 if why.cause is Refusal.TOKEN else 403, str(why))
         else:
             _allow(request, origin)
-            _send(request, 200, answer)
+            _send(request, 200, await self._welcome(request, origin, flight))
 
     async def _preflight(self, request: Request) -> None:
         if not await allow_if_any(self._desk.registry, request):
@@ -134,6 +136,8 @@ class InitPage(Resource):
         if request.method != b"POST":
             request.setHeader("Allow", "POST, OPTIONS")
             raise RequestRefused(405, "A ticket is had by POST.")
+        if self._desk.closing():
+            raise RequestRefused(503, "The server is shutting down.")
         wait = self._desk.rate.wait(address_of(request, self._desk.trusted))
         if wait:
             request.setHeader("Retry-After", str(math.ceil(wait)))
@@ -153,6 +157,7 @@ class InitPage(Resource):
 
     async def _welcome(self, request: Request, origin: str | None, flight: Flight) -> dict[str, Any]:
         """A ticket, and what the page has to know; the visitor's cookie, if it has none."""
+        ttl = self._desk.tickets.ttl
         host, secure = host_of(request) or "", is_secure(request, self._desk.trusted)
         same_site = is_same_site(
             origin, header(request, "sec-fetch-site"), "https" if secure else "http", host
@@ -160,7 +165,7 @@ class InitPage(Resource):
         visitor = self._desk.visitors.welcome(request, same_site=same_site, secure=secure)
         return {
             "ticket": await self._desk.tickets.issue(flight.id, origin, visitor),
-            "ttl": self._desk.tickets.ttl,
+            "ttl": int(ttl) if ttl.is_integer() else ttl,
             "endpoint": f"{'wss' if secure else 'ws'}://{host}/kraken/socket",
             "meta": {
                 "application": flight.application_name,

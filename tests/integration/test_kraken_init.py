@@ -10,7 +10,9 @@ from typing import Any
 
 from twisted.internet.threads import deferToThread
 
+from logui_tx.errors import RegistryError
 from logui_tx.model import LISTENERS
+from logui_tx.registry.registry import Registry
 from logui_tx.registry.tokens import SigningKeys
 from logui_tx.web import site
 from tests.integration.visitors import ORIGIN, Answer, VisitedTestCase
@@ -42,7 +44,7 @@ class AnswerTests(InitTestCase):
         self.assertEqual(
             told,
             {
-                "ttl": 15.0,
+                "ttl": 15,
                 "endpoint": f"ws://127.0.0.1:{self.port}/kraken/socket",
                 "meta": {
                     "application": self.registry.get_flight(self.flight.id).application_name,
@@ -156,6 +158,44 @@ class ErrorTests(InitTestCase):
             self.assertFalse(answer.startswith(b"http/1.1 200"), answer)
             self.assertNotIn(b"\nx-evil", answer)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class TroubleTests(InitTestCase):
+    async def test_a_store_that_fails(self) -> None:
+        def fail_to_keep(*_args: Any) -> None:
+            raise ZeroDivisionError
+
+        self.patch(type(self.service._parts.store), "keep_ticket", fail_to_keep)
+        answer = await self.init()
+        self.assertEqual((answer.status, answer.headers[CORS]), (503, ORIGIN))
+        self.assertIn("at the moment", answer.json["error"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_a_registry_that_does_not_answer(self) -> None:
+        def fail_to_find(*_args: Any) -> None:
+            raise RegistryError("away")
+
+        self.patch(Registry, "get_flight", fail_to_find)
+        self.patch(Registry, "active_domains", fail_to_find)
+        self.assert_answer(await self.init(), 503, None, "at the moment")
+        self.assert_answer(await self.init("x"), 401, None)
+        self.assert_answer(await self.http("OPTIONS", Origin=ORIGIN), 403, None)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_a_server_that_stops(self) -> None:
+        self.service._stopping = True
+        self.assert_answer(await self.init(), 503, ORIGIN, "shutting down")
+        self.service._stopping = False
+
+    async def test_other_paths(self) -> None:
+        for path, status in (
+            ("/kraken/init/", 405),
+            ("/kraken/init/x", 404),
+            ("/kraken", 404),
+            ("/kraken/", 404),
+        ):
+            self.assertEqual((await self.http("GET", path=path)).status, status, path)
+        self.assertEqual((await self.http("GET", path="/kraken/socket")).status, 426)
 
 
 class SizeTests(InitTestCase):
