@@ -15,7 +15,7 @@ from logui_tx.export import csv_file
 from logui_tx.export.csv_file import cell, flatten
 from logui_tx.export.records import FIELDS, Selection, Tally
 from tests.journals import NOW, made_journal, reading
-from tests.test_export_records import ExportTestCase, texts, unhurried, values
+from tests.test_export_records import ExportTestCase, names, unhurried, values
 
 
 def write(selection: Selection, max_columns: int = csv_file.MAX_COLUMNS, tally: Tally | None = None) -> bytes:
@@ -167,7 +167,7 @@ class FileTests(ExportTestCase):
         self.assertEqual(write(self.select()), ",".join(FIELDS).encode() + b"\r\n")
 
     @unhurried
-    @given(st.lists(st.dictionaries(texts, values, max_size=4), max_size=5))
+    @given(st.lists(st.dictionaries(names, values, max_size=4), max_size=5))
     def test_round_trip(self, events: list[dict[str, Any]]) -> None:
         events = [{**event, "clientDateTime": NOW} for event in events]
         with TemporaryDirectory() as folder, made_journal(Path(folder)) as journal:
