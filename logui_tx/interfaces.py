@@ -129,11 +129,14 @@ class ISessionStore(Interface):
     away = Attribute("str | None: why a shared store does not answer, for operators; None while it does")
 
     def start(server: str, heard: Callable[[bytes], None], back: Callable[[], None]) -> None:
-        """Begin, under the name of this server.
+        """Begin, under the name of this server; "" is none, for who only has something to tell.
 
         ``heard`` is called with what other servers :meth:`tell`, ``back`` each time that the store has
         answered again after it was away.
         """
+
+    def when_ready() -> Deferred[None]:
+        """Fires when the store answers and this server hears the others; not before it was started."""
 
     def load(session_id: str) -> Deferred[Known]:
         """Fires with what is kept of the session; while the store is away, with what this server kept."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 ROOT = Path(__file__).parent.parent
 PACKAGE = "logui_tx"
 AUTOBAHN = {"logui_tx.web.websocket", "logui_tx.web.client"}
-REACTOR = {"logui_tx.tap", "logui_tx.replay.command"}
+REACTOR = {"logui_tx.cli.context", "logui_tx.tap", "logui_tx.replay.command"}
 LONGEST = 400
 
 
@@ -106,6 +106,9 @@ class ImportTests(SynchronousTestCase):
 
     def test_autobahn(self) -> None:
         self.assertEqual(self.importers("autobahn"), AUTOBAHN)
+
+    def test_txredisapi(self) -> None:
+        self.assertEqual(self.importers("txredisapi"), {"logui_tx.stores.redis.link"})
 
     def test_the_global_reactor(self) -> None:
         self.assertEqual(self.importers("twisted.internet.reactor"), REACTOR)

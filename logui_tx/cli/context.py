@@ -29,10 +29,17 @@ class Context:
     Every attribute raises :class:`CannotStart` when it cannot be opened.
     """
 
-    def __init__(self, data_dir: Path, database: str | None, secret_key_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        database: str | None,
+        secret_key_file: Path | None = None,
+        session_store: str = "memory:",
+    ) -> None:
         self._data_dir = data_dir
         self._database = database
         self._secret_key_file = secret_key_file
+        self._session_store = session_store
 
     @cached_property
     def data_dir(self) -> Path:
@@ -75,6 +82,20 @@ class Context:
             raise JournalError(f"the journal cannot be read: {error}") from error
         finally:
             connection.close()
+
+    def announce(self, flight_id: str) -> None:
+        """Servers that share a session store are told at once that the flight was changed."""
+        if self._session_store == "memory:":
+            return
+        from twisted.internet import reactor
+
+        from logui_tx.cli.announce import announce
+
+        if not announce(reactor, self._session_store, flight_id):
+            click.echo(
+                "logui: the session store does not answer; servers take notice within a second by themselves",
+                err=True,
+            )
 
     def flight_id(self, key: str, reader: JournalReader) -> str:
         """A flight's id by its name or id; also by the id of one that was deleted but has sessions.

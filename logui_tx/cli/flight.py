@@ -197,6 +197,7 @@ def set_(
             "say what to change: --name, --domain, --listener, --all-listeners, --sample-moves or --metadata"
         )
     changed = context.registry.change_flight(key, **changes)
+    context.announce(changed.id)
     if as_json:
         print_json(_as_json(changed))
     else:
@@ -249,6 +250,7 @@ def delete(context: Context, key: str, yes: bool, as_json: bool) -> None:
     if not yes:
         click.confirm(f"Delete the flight {quoted(found.name)} ({found.id})?", abort=True, err=True)
     context.registry.delete_flight(found.id)
+    context.announce(found.id)
     if as_json:
         print_json(_as_json(found))
     else:
@@ -257,6 +259,7 @@ def delete(context: Context, key: str, yes: bool, as_json: bool) -> None:
 
 def _set_active(context: Context, key: str, active: bool, as_json: bool) -> None:
     changed = context.registry.set_active(key, active)
+    context.announce(changed.id)
     if as_json:
         print_json(_as_json(changed))
     else:

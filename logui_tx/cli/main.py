@@ -24,7 +24,7 @@ COMMANDS = {
     "session": "logui_tx.cli.session:session",
 }
 
-_CONFIG_KEYS = ("data-dir", "database", "secret-key-file")
+_CONFIG_KEYS = ("data-dir", "database", "secret-key-file", "session-store")
 
 
 class Fault(click.ClickException):
@@ -81,6 +81,11 @@ def load_config(file: Path) -> dict[str, str]:
     help="The keys that sign tokens.  [default: in the data folder]",
 )
 @click.option(
+    "--session-store",
+    metavar="URI",
+    help="Where the servers are told of changed flights.  [default: they look for themselves]",
+)
+@click.option(
     "--config",
     metavar="FILE",
     type=click.Path(path_type=Path),
@@ -93,6 +98,7 @@ def main(
     data_dir: Path | None,
     database: str | None,
     secret_key_file: str | None,
+    session_store: str | None,
     config: Path | None,
 ) -> None:
     """Manage a LogUI server: who may log, and what was logged.
@@ -107,6 +113,7 @@ def main(
         folder,
         database if database is not None else settings.get("database"),
         None if keys is None else path("secret-key-file", keys),
+        session_store if session_store is not None else settings.get("session-store", "memory:"),
     )
     ctx.call_on_close(ctx.obj.close)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -25,8 +26,7 @@ READ_ONLY = "logui_read_only"
 def open_sqlite(path: Path) -> Engine:
     """The engine for a file, which is made with mode 0600 if absent. Raises :class:`DataFolderUnusable`."""
     try:
-        # SQLite would make it with the umask's mode; its side files take over the mode of this one.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _make(path)
     except OSError as error:
         raise DataFolderUnusable(f"the registry {path} cannot be opened: {error.strerror}") from error
     engine = create_engine(
@@ -37,6 +37,17 @@ def open_sqlite(path: Path) -> Engine:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _make(path: Path) -> None:
+    try:
+        # SQLite would make it with the umask's mode; its side files take over the mode of this one.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        # Not opened to find out: closing it would take away the locks of a connection that this process has.
+        if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
+            code = errno.EISDIR if path.is_dir() else errno.EACCES
+            raise OSError(code, os.strerror(code)) from None
 
 
 def sqlite_path(url: URL) -> Path:

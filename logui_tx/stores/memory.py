@@ -48,6 +48,10 @@ class MemorySessionStore:
         """See :meth:`ISessionStore.start`; there is nobody to hear from."""
         self._server = server
 
+    def when_ready(self) -> Deferred[None]:
+        """See :meth:`ISessionStore.when_ready`: at once."""
+        return succeed(None)
+
     def load(self, session_id: str) -> Deferred[Known]:
         """See :meth:`ISessionStore.load`."""
         kept = self._sessions.get(session_id)

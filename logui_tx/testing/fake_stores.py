@@ -76,6 +76,10 @@ class FakeSessionStore:
         """See :meth:`ISessionStore.start`."""
         self._server, self._heard, self._back = server, heard, back
 
+    def when_ready(self) -> Deferred[None]:
+        """See :meth:`ISessionStore.when_ready`."""
+        return succeed(None)
+
     def load(self, session_id: str) -> Deferred[Known]:
         """See :meth:`ISessionStore.load`."""
         if self.away:

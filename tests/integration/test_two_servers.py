@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from twisted.internet.threads import deferToThread
+
 from logui_tx.numbers import BLOCK
+from logui_tx.registry import live
+from tests.integration.process import logui
 from tests.integration.served import payload
 from tests.integration.two_servers import TwoServersTestCase, jumps
 
@@ -125,3 +129,29 @@ class DuplicatedTabTests(TwoServersTestCase):
             self.assertEqual((await client.events(number, payloadID=1))["statusCode"], "201")
         seqs = [seq for name in "ab" for seq, _, _ in self.stored_at(name, one.session)]
         self.assertEqual(len(set(seqs)), 4)
+
+
+class FlightSwitchTests(TwoServersTestCase):
+    async def test_told_by_the_command(self) -> None:
+        # They would not look for themselves.
+        self.patch(live, "_MAX_AGE", 3_600)
+        for name in "ab":
+            await (await self.greet_at(name)).events(1)
+        shared = {key.replace("_", "-"): value for key, value in self.shared().items()}
+        options = [f"--{key}={value}" for key, value in shared.items()]
+        for command, status in (("disable", "400"), ("enable", "200")):
+            arguments = [*options, "flight", command, self.flight.id]
+            done = await deferToThread(logui, self.folders["b"], *arguments)
+            self.assertEqual(done.stderr, "")
+            for name in "ab":
+                self.port = self.ports[name]
+                answer = None
+                while answer != status:
+                    answer = (await (await self.connect()).ask(self.hello()))["statusCode"]
+
+    async def test_without_a_store_that_answers_it_says_so(self) -> None:
+        self.redis.stop()
+        store = f"--session-store={self.redis.uri}"
+        done = await deferToThread(logui, self.folders["a"], store, "flight", "disable", self.flight.id)
+        self.assertIn("does not answer", done.stderr)
+        self.assertFalse(self.registry.get_flight(self.flight.id).active)

@@ -56,7 +56,7 @@ return last
 """
 _HEARTBEAT = """
 local now = tonumber(redis.call('TIME')[1])
-redis.call('ZADD', KEYS[1], now, ARGV[1])
+if ARGV[1] ~= '' then redis.call('ZADD', KEYS[1], now, ARGV[1]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 10)
 return redis.call('ZCARD', KEYS[1])
 """
@@ -107,7 +107,7 @@ class RedisSessionStore:
         self._ear.start()
 
     def when_ready(self) -> Deferred[None]:
-        """Fires when Redis answers and this server hears the others."""
+        """See :meth:`ISessionStore.when_ready`."""
         ready: Deferred[None] = Deferred()
         self._ready.append(ready)
         self._tell_ready()
