@@ -54,6 +54,7 @@ class TicketTests(VisitedTestCase):
     async def test_forged(self) -> None:
         ticket = await self.ticket()
         other = Signature(lambda: ("another key",), b"logui-tx.kraken-ticket")
+        cookie = (await self.init()).cookie.partition("=")[2]
         forged = other.sign(["id", self.flight.id, ORIGIN, "visitor", 2**53, True])
         for wrong in (
             "",
@@ -63,6 +64,7 @@ class TicketTests(VisitedTestCase):
             ticket + "A",
             self.token,
             forged,
+            cookie,
             "%00",
             "%ff",
             "a" * 9000,
