@@ -227,3 +227,14 @@ class WaitingTests(VisitedTestCase):
         waiting[0].errback(ZeroDivisionError())
         self.assertEqual(await entering, 503)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class AnyOriginTests(VisitedTestCase):
+    domains = ("*",)
+
+    async def test_scripts_and_pages_without_an_origin(self) -> None:
+        for origin in (None, "null", "capacitor://localhost", "https://a.example"):
+            answer = await self.init(Origin=origin)
+            client = await self.enter(answer.json["ticket"], origin=origin)
+            client.say(START)
+            self.assertEqual(await client.ask(move(1)), {"type": "ack", "stored": 1})
