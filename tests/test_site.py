@@ -97,6 +97,24 @@ class PageTests(SiteTestCase):
             said = await deferToThread(send, head, piece)
             self.assertEqual(said, (b"HTTP/1.1 413 Content Too Large", True))
 
+    async def test_it_is_answered_once(self) -> None:
+        def send() -> bytes:
+            address = self.port.getHost()
+            with closing(socket.create_connection((address.host, address.port), timeout=60)) as connection:
+                connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+                connection.sendall((b"1000\r\n" + b"x" * 4096 + b"\r\n") * 20)
+                connection.sendall(b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                answer = b""
+                try:
+                    while piece := connection.recv(65_536):
+                        answer += piece
+                except ConnectionError:
+                    pass
+                return answer
+
+        self.patch(site, "LINGER", 0.2)
+        self.assertEqual((await deferToThread(send)).count(b"HTTP/1.1"), 1)
+
     async def test_a_body_that_is_too_long_and_ends(self) -> None:
         for length, status in ((16_384, 405), (16_385, 413)):
             answer = await self.ask("/demo/", "POST", body=b"x" * length)

@@ -23,7 +23,7 @@ class Signature:
         self._current: tuple[tuple[str, ...], URLSafeSerializer] | None = None
 
     def sign(self, value: Any) -> str:
-        """The JSON value and its signature, in letters that a URL may hold."""
+        """The JSON value, which is not null, and its signature, in letters that a URL may hold."""
         return str(self._serializer().dumps(value))
 
     def read(self, text: str) -> Any:

@@ -86,17 +86,8 @@ class AnswerTests(InitTestCase):
 
 class ErrorTests(InitTestCase):
     async def test_malformed(self) -> None:
-        for body in (
-            b"",
-            b"x",
-            b"[]",
-            b"{}",
-            b'{"token":1}',
-            b'{"token":null}',
-            b"\xff",
-            b"\0",
-            b"[" * 10_000,
-        ):
+        bodies = [b"", b"x", b"[]", b"{}", b'{"token":1}', b'{"token":null}', b"\xff", b"\0", b"[" * 10_000]
+        for body in (*bodies, b'{"token":"\xff"}', b'{"x":%b1%b,"token":""}' % (b"[" * 8000, b"]" * 8000)):
             answer = await self.http(body=body, Origin=ORIGIN)
             self.assert_answer(answer, 400, ORIGIN, "token")
 

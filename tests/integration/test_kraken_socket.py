@@ -54,6 +54,7 @@ class TicketTests(VisitedTestCase):
     async def test_forged(self) -> None:
         ticket = await self.ticket()
         other = Signature(lambda: ("another key",), b"logui-tx.kraken-ticket")
+        cookie = (await self.init()).cookie.partition("=")[2]
         forged = other.sign(["id", self.flight.id, ORIGIN, "visitor", 2**53, True])
         for wrong in (
             "",
@@ -63,6 +64,7 @@ class TicketTests(VisitedTestCase):
             ticket + "A",
             self.token,
             forged,
+            cookie,
             "%00",
             "%ff",
             "a" * 9000,
@@ -225,3 +227,14 @@ class WaitingTests(VisitedTestCase):
         waiting[0].errback(ZeroDivisionError())
         self.assertEqual(await entering, 503)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class AnyOriginTests(VisitedTestCase):
+    domains = ("*",)
+
+    async def test_scripts_and_pages_without_an_origin(self) -> None:
+        for origin in (None, "null", "capacitor://localhost", "https://a.example"):
+            answer = await self.init(Origin=origin)
+            client = await self.enter(answer.json["ticket"], origin=origin)
+            client.say(START)
+            self.assertEqual(await client.ask(move(1)), {"type": "ack", "stored": 1})
