@@ -45,6 +45,7 @@ def show(context: Context, session_id: str, as_json: bool) -> None:
     """Show one session."""
     with context.journal() as reader:
         found = reader.session(session_id)
+        jumps = [] if as_json else reader.jumps(found)
     if as_json:
         click.echo(to_json(found))
         return
@@ -66,6 +67,10 @@ def show(context: Context, session_id: str, as_json: bool) -> None:
             ("Visitor", found.visitor_id or ""),
             ("Data", found.app_data.decode("utf-8", "backslashreplace")),
             ("Segments", _segments(found)),
+            *[
+                ("Goes on", f"at {seq} from {moment(at)} on; others may hold what is between")
+                for at, seq in jumps
+            ],
         ]
     )
 

@@ -271,6 +271,24 @@ class JournalReader:
             self._app_data[version] = data
         return data
 
+    def jumps(self, session: Session) -> list[tuple[int, int]]:
+        """Where the session's sequence goes on above a gap that others may fill: UNIX ms, and the number.
+
+        Numbers between are another server's, or nobody's.
+        """
+        found = []
+        for segment, block in self._blocks([session], None, None):
+            try:
+                records, _ = self._segments.read(block)
+            except CorruptSegment as error:
+                raise CorruptSegment(f"segment {segment}: {error}") from None
+            found += [
+                (record.received, record.first_seq)
+                for record in records
+                if record.kind == Kind.RESUMED and record.first_seq and record.session == session.number
+            ]
+        return found
+
     # --- the whole
 
     def check(self) -> Iterator[tuple[int, str]]:

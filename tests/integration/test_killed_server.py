@@ -9,9 +9,10 @@ from tempfile import TemporaryDirectory
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from logui_tx.numbers import BLOCK
-from tests.integration.process import ServerProcess
+from tests.integration.process import ServerProcess, logui
 from tests.integration.served import Client, payload
 from tests.integration.two_servers import TwoServersTestCase, jumps, stored
 
@@ -71,6 +72,8 @@ class KilledServerTests(TwoServersTestCase):
         data = {"user": "u", "step": 2}
         self.assertEqual(self.stored_at("b", client.session), [(BLOCK + 1, 4, data)])
         self.assertEqual(jumps(self.folders["b"]), [BLOCK + 1])
+        shown = await deferToThread(logui, self.folders["b"], "session", "show", client.session)
+        self.assertRegex(shown.stdout, r"Goes on +at 1000001 from 20")
         # And back, once it runs again.
         again.socket.close(1000)
         await self.rested("b", client.session)
