@@ -102,6 +102,10 @@ class LiveRegistryTests(SynchronousTestCase):
         self.pool.run()
         return self.successResultOf(found)
 
+    def asked(self, answer: "Deferred[Any]") -> "Deferred[Any]":
+        self.pool.run()
+        return answer
+
     def test_provides_the_interface(self) -> None:
         verifyObject(IRegistry, self.live)
 
@@ -135,6 +139,15 @@ class LiveRegistryTests(SynchronousTestCase):
         failed = self.live.accepts("https://a.example")
         self.pool.run()
         self.failureResultOf(failed, RegistryError)
+
+    def test_what_was_changed_is_asked_for_again(self) -> None:
+        self.ask()
+        self.successResultOf(self.asked(self.live.accepts("https://a.example")))
+        for flight_id in ("f", "unknown"):
+            self.live.forget(flight_id)
+        self.registry.flights.clear()
+        self.failureResultOf(self.asked(self.live.find_flight("f")), UnknownFlight)
+        self.assertIs(self.successResultOf(self.asked(self.live.accepts("https://a.example"))), False)
 
     def test_an_answers_age_counts_from_the_question(self) -> None:
         found = self.live.find_flight("f")
