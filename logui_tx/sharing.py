@@ -192,8 +192,11 @@ class Sharing:
             refused={instance: ids for instance, ids in session.refused.items() if ids},
             end_reason=session.end_reason.value if session.end_reason else None,
             open=not at_rest and bool(session.sockets),
+            at_rest=at_rest,
         )
-        return Kept(encode_view(view), session.numbers.end, stands.last_seq if at_rest else None)
+        # Below the last block others may hold some.
+        unused_above = max(stands.last_seq, session.numbers.blocks[-1][0] - 1)
+        return Kept(encode_view(view), session.numbers.end, unused_above if at_rest else None)
 
     def _save_live(self) -> None:
         """Though nothing happened to them: the store would forget them, or has."""

@@ -21,7 +21,8 @@ class View(msgspec.Struct, frozen=True):
     ``row`` is its :class:`SessionRow` as a dict; ``numbers`` the blocks of sequence numbers that the server
     holds, ``last_seq`` the last one known to be given; ``app_data`` is encoded, ``app_data_version`` and
     ``app_data_server`` tell which change it is of; ``payload_ids`` and ``refused`` are by instance, as in
-    :class:`SessionState`; ``open`` while the server has a socket of the session.
+    :class:`SessionState`; ``open`` while the server has a socket of the session; ``at_rest`` where it gave back
+    what it had not used of ``numbers``, if it could.
     """
 
     row: dict[str, Any]
@@ -35,6 +36,7 @@ class View(msgspec.Struct, frozen=True):
     refused: dict[str, list[int]] = {}
     end_reason: str | None = None
     open: bool = False
+    at_rest: bool = False
 
 
 encode_view = msgspec.msgpack.Encoder().encode
@@ -75,8 +77,8 @@ def put_together(
 ) -> Whole | None:
     """``found`` is what the journal of this ``server`` knows. None where nobody knows the session.
 
-    ``reserved`` is the last number of all blocks that are held, None where that cannot be told: a block of
-    this server's above it was given back.
+    ``reserved`` is the last number of all blocks that are held, None where the store is away: then a view of
+    this server's waits to be written, and nothing was given back yet.
 
     None too where this server's view tells that the journal had it, and it has not: then it was erased.
     """
@@ -104,10 +106,12 @@ def put_together(
         end_reason=None if is_open else latest.end_reason,
         refused=_still_refused((each.refused for each in everybody), payload_ids),
     )
+    # What was given back may be another's by now, whatever is reserved.
+    held = own.numbers if own is not None and not (own.at_rest and reserved is not None) else []
     # A block below what another server gave since would make the sequence go back.
     usable = [
         (first, end)
-        for first, end in (own.numbers if own is not None else [])
+        for first, end in held
         if first - 1 <= last_seq < end and (reserved is None or end <= reserved)
     ]
     return Whole(
