@@ -21,8 +21,8 @@ class View(msgspec.Struct, frozen=True):
     ``row`` is its :class:`SessionRow` as a dict; ``numbers`` the blocks of sequence numbers that the server
     holds, ``last_seq`` the last one known to be given; ``app_data`` is encoded, ``app_data_version`` and
     ``app_data_server`` tell which change it is of; ``payload_ids`` and ``refused`` are by instance, as in
-    :class:`SessionState`; ``open`` while the server has a socket of the session; ``at_rest`` where it gave back
-    what it had not used of ``numbers``, if it could.
+    :class:`SessionState`; ``open`` while the server has a socket of the session; ``at_rest`` where it gave
+    back what it had not used of ``numbers``, if it could.
     """
 
     row: dict[str, Any]
@@ -90,9 +90,7 @@ def put_together(
     payload_ids = _highest(each.payload_ids for each in everybody)
     last_seq = max(each.last_seq for each in everybody)
     data, version, by = _app_data(own, others, found, server)
-    latest = max(everybody, key=lambda each: each.last_activity)
-    if found is not None and found.last_activity >= latest.last_activity:
-        latest = found
+    latest = max(everybody, key=lambda each: (each.last_activity, each.end_reason is not None, each is found))
     is_open = any(view.open for view in others.values())
     state = SessionState(
         # All servers copy the row of the one where the session began.
