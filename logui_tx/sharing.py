@@ -152,11 +152,11 @@ class Sharing:
         last = whole.state.last_seq
         if not whole.kept:
             # The store has forgotten it: others may have gone on with it, and nobody knows how far.
-            return Numbers.blind(last)
+            return Numbers.blind(last, self._server)
         try:
             end = await self._store.reserve(session_id, BLOCK, last, self._ttl)
         except StoreAway:
-            return Numbers.blind(last)
+            return Numbers.blind(last, self._server)
         return Numbers([(end - BLOCK + 1, end)])
 
     def _more_numbers(self, session: LiveSession) -> None:
