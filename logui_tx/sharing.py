@@ -209,8 +209,8 @@ class Sharing:
             payload_ids=stands.payload_ids,
             refused={instance: ids for instance, ids in session.refused.items() if ids},
             end_reason=session.end_reason.value if session.end_reason else None,
-            open=not at_rest and bool(session.sockets),
-            at_rest=at_rest,
+            # Though its last socket is gone, something may be on its way to the disk.
+            open=not at_rest,
         )
         # Below the last block others may hold some.
         unused_above = max(stands.last_seq, session.numbers.blocks[-1][0] - 1)

@@ -21,8 +21,8 @@ class View(msgspec.Struct, frozen=True):
     ``row`` is its :class:`SessionRow` as a dict; ``numbers`` the blocks of sequence numbers that the server
     holds, ``last_seq`` the last one known to be given; ``app_data`` is encoded, ``app_data_version`` and
     ``app_data_server`` tell which change it is of; ``payload_ids`` and ``refused`` are by instance, as in
-    :class:`SessionState`; ``open`` while the server has a socket of the session; ``at_rest`` where it gave
-    back what it had not used of ``numbers``, if it could.
+    :class:`SessionState`; ``open`` until the session rests: then the server gave back what it had not used of
+    ``numbers``, if it could.
     """
 
     row: dict[str, Any]
@@ -36,7 +36,6 @@ class View(msgspec.Struct, frozen=True):
     refused: dict[str, list[int]] = {}
     end_reason: str | None = None
     open: bool = False
-    at_rest: bool = False
 
 
 encode_view = msgspec.msgpack.Encoder().encode
@@ -105,7 +104,7 @@ def put_together(
         refused=_still_refused((each.refused for each in everybody), payload_ids),
     )
     # What was given back may be another's by now, whatever is reserved.
-    held = own.numbers if own is not None and not (own.at_rest and reserved is not None) else []
+    held = own.numbers if own is not None and (own.open or reserved is None) else []
     # A block below what another server gave since would make the sequence go back.
     usable = [
         (first, end)
