@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -91,6 +91,18 @@ class LiveSession:
         at = bisect_left(ids, payload_id)
         if ids[at : at + 1] != [payload_id]:
             ids.insert(at, payload_id)
+
+    def learn(self, payload_ids: Mapping[str, int], refused: Mapping[str, Sequence[int]]) -> None:
+        """What other servers stored and refused of the session meanwhile."""
+        for standing in (self.now, self.committed):
+            for instance, last in payload_ids.items():
+                standing.payload_ids[instance] = max(last, standing.payload_ids.get(instance, 0))
+        for instance, ids in refused.items():
+            for payload_id in ids:
+                self.refuse(instance, payload_id)
+        for instance, ids in self.refused.items():
+            # One that another server stored does not come again.
+            ids[:] = [each for each in ids if each > self.now.payload_ids.get(instance, 0)]
 
 
 @define(eq=False)

@@ -7,6 +7,8 @@ number, the sequence jumps (PROTOCOL, *Common rules*, knows no gaps within a blo
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from attrs import define
 
 MOST = 2**53 - 1
@@ -16,8 +18,8 @@ BLOCK = 1_000_000
 LOW = BLOCK // 2
 """With fewer than this left, the next block is asked for."""
 BLIND = 1_000_000_000
-"""Without the store's word on what others hold, a block begins at the next multiple of this: above anything
-that a session reaches in blocks."""
+"""Without the store's word on what others hold, a block begins above the next multiple of this: above
+anything that a session reaches in blocks."""
 
 
 @define
@@ -32,9 +34,14 @@ class Numbers:
         return cls([(1, MOST)])
 
     @classmethod
-    def blind(cls, last: int) -> Numbers:
-        """A block for when nobody can tell which numbers others hold."""
-        first = (last // BLIND + 1) * BLIND + 1
+    def blind(cls, last: int, server: str) -> Numbers:
+        """A block for when nobody can tell which numbers others hold.
+
+        Others may be cut off at the same time, so each ``server`` has a place of its own, as far as a hash
+        tells.
+        """
+        place = crc32(server.encode()) % (BLIND // BLOCK)
+        first = (last // BLIND + 1) * BLIND + place * BLOCK + 1
         return cls([(first, first + BLOCK - 1)])
 
     @property

@@ -50,7 +50,7 @@ class LiveSessions:
         self._sharing = sharing
         self._limits = limits
         self.live = intake.live
-        self._waking: dict[str, list[Deferred[Woken | None]]] = {}
+        self._waking: dict[str, list[Deferred[None]]] = {}
         self._retries: dict[str, IDelayedCall] = {}
         self._ending: dict[str, list[Deferred[None]]] = {}
         self._resting: set[str] = set()
@@ -138,20 +138,21 @@ class LiveSessions:
             fits = state.row["flight_id"] == flight.id and state.row["dialect"] == dialect
             if not fits or state.end_reason == EndReason.SHUTDOWN_CLIENT.value:
                 return False
-            return bool(whole.others) or not self._too_late(state.last_activity)
+            if not whole.others and self._too_late(state.last_activity):
+                return False
+            # Before anybody is asked to let go of it.
+            self._intake.check_size(AppData.decode(state.app_data).changed(hello.app_data), _too_much)
+            return True
 
-        while session_id in self._resting:
-            await self._when_ended(session_id)
+        while session_id in self._resting or session_id in self._waking:
+            await (self._when_ended if session_id in self._resting else self._when_woken)(session_id)
         session = self.live.get(session_id)
         jump = 0
         if session is None:
             woken = await self._wake(session_id, hello, may_resume)
-            # Another socket may have come first while this one waited.
-            session = self.live.get(session_id)
-            if session is None:
-                if woken is None:
-                    return None, 0
-                session, jump = woken.session, woken.jump
+            if woken is None:
+                return None, 0
+            session, jump = woken.session, woken.jump
         if session.flight_id != flight.id or session.handle.row.dialect != dialect:
             return None, 0
         if session.end_reason is EndReason.SHUTDOWN_CLIENT:
@@ -167,19 +168,25 @@ class LiveSessions:
     def _wake(
         self, session_id: str, hello: Hello, may_resume: Callable[[Whole], bool]
     ) -> Deferred[Woken | None]:
-        """A session that rests. Who asks while another waits for the answer gets the same, in the same turn:
-        a later one could be from before what the other did with the session."""
+        """A session that rests; for one at a time: what another is told could be from before what this one
+        does with the session."""
         answer: Deferred[Woken | None] = Deferred()
-        waiting = self._waking.setdefault(session_id, [])
-        waiting.append(answer)
-        if len(waiting) == 1:
-            waking = Deferred.fromCoroutine(self._sharing.wake(session_id, hello.instance, may_resume))
-            waking.addBoth(self._woken, session_id)
+        self._waking[session_id] = []
+        waking = Deferred.fromCoroutine(self._sharing.wake(session_id, hello.instance, may_resume))
+        waking.addBoth(self._woken, session_id, answer)
         return answer
 
-    def _woken(self, outcome: Any, session_id: str) -> None:
-        for answer in self._waking.pop(session_id):
-            answer.callback(outcome)
+    def _when_woken(self, session_id: str) -> Deferred[None]:
+        """Fires when it is live here, or who asked first may not go on with it."""
+        woken: Deferred[None] = Deferred()
+        self._waking[session_id].append(woken)
+        return woken
+
+    def _woken(self, outcome: Any, session_id: str, answer: Deferred[Woken | None]) -> None:
+        waiting = self._waking.pop(session_id)
+        answer.callback(outcome)
+        for each in waiting:
+            each.callback(None)
 
     # --- ending
 

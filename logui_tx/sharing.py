@@ -8,9 +8,11 @@ sessions at rest.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
-from attrs import asdict, define, evolve
+from attrs import asdict, define
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -100,10 +102,9 @@ class Sharing:
             return None
         if whole.others:
             still_open = await self._neighbours.ask_release(session_id, instance, whole.others)
-            again = await self._whole(session_id)
-            if again is None or not may_resume(again):
+            whole = await self._whole(session_id, whole.others - still_open)
+            if whole is None or not may_resume(whole):
                 return None
-            whole = evolve(again, others=frozenset(still_open))
         numbers = await self._numbers(session_id, whole)
         session = _awake(whole, numbers)
         first = numbers.first(whole.state.last_seq, 0)
@@ -115,20 +116,33 @@ class Sharing:
 
     async def claim(self, session: LiveSession, instance: str) -> None:
         """A page load that came to a session that is live here: other servers let go of it."""
-        if not session.neighbours:
+        if not self._store.shared:
             return
-        session.neighbours = await self._neighbours.ask_release(session.id, instance, session.neighbours)
+        asked = session.neighbours | await self._open_elsewhere(session.id)
+        if not asked:
+            return
+        still_open = await self._neighbours.ask_release(session.id, instance, asked)
+        # Who asked here meanwhile stays.
+        session.neighbours = still_open | (session.neighbours - asked)
         whole = await self._whole(session.id)
         if whole is not None:
-            for standing in (session.now, session.committed):
-                last = max(standing.payload_ids.get(instance, 0), whole.state.payload_ids.get(instance, 0))
-                if last:
-                    standing.payload_ids[instance] = last
+            session.learn(whole.state.payload_ids, whole.state.refused)
 
-    async def _whole(self, session_id: str) -> Whole | None:
+    async def _open_elsewhere(self, session_id: str) -> set[str]:
+        """Also those that could not say so, because the store was away."""
+        known = await self._store.load(session_id)
+        views = decode_views(known.views)
+        return {server for server, view in views.items() if view.open and server != self._server}
+
+    async def _whole(self, session_id: str, closed: AbstractSet[str] = frozenset()) -> Whole | None:
+        """``closed`` are servers that have it open no more, whatever they wrote last."""
         known = await self._store.load(session_id)
         found = await self._find(session_id)
-        return put_together(decode_views(known.views), known.reserved, found, self._server)
+        views = {
+            server: replace(view, open=view.open and server not in closed)
+            for server, view in decode_views(known.views).items()
+        }
+        return put_together(views, known.reserved, found, self._server)
 
     async def _numbers(self, session_id: str, whole: Whole) -> Numbers:
         if not self._store.shared:
@@ -138,11 +152,11 @@ class Sharing:
         last = whole.state.last_seq
         if not whole.kept:
             # The store has forgotten it: others may have gone on with it, and nobody knows how far.
-            return Numbers.blind(last)
+            return Numbers.blind(last, self._server)
         try:
             end = await self._store.reserve(session_id, BLOCK, last, self._ttl)
         except StoreAway:
-            return Numbers.blind(last)
+            return Numbers.blind(last, self._server)
         return Numbers([(end - BLOCK + 1, end)])
 
     def _more_numbers(self, session: LiveSession) -> None:
@@ -173,10 +187,14 @@ class Sharing:
             data = session.committed.app_data
             if session.neighbours and data.version > session.told and not data.server:
                 session.told = data.version
-                self._neighbours.tell_data(
-                    session.id, data.encoded, data.version, self._server, session.neighbours
-                )
+                self._tell_data(session)
         return saved
+
+    def _tell_data(self, session: LiveSession) -> None:
+        data = session.committed.app_data
+        self._neighbours.tell_data(
+            session.id, data.encoded, data.version, data.server or self._server, session.neighbours
+        )
 
     def _kept(self, session: LiveSession, at_rest: bool = False) -> Kept:
         stands = session.committed
@@ -191,15 +209,21 @@ class Sharing:
             payload_ids=stands.payload_ids,
             refused={instance: ids for instance, ids in session.refused.items() if ids},
             end_reason=session.end_reason.value if session.end_reason else None,
-            open=not at_rest and bool(session.sockets),
+            # Though its last socket is gone, something may be on its way to the disk.
+            open=not at_rest,
         )
-        return Kept(encode_view(view), session.numbers.end, stands.last_seq if at_rest else None)
+        # Below the last block others may hold some.
+        unused_above = max(stands.last_seq, session.numbers.blocks[-1][0] - 1)
+        return Kept(encode_view(view), session.numbers.end, unused_above if at_rest else None)
 
     def _save_live(self) -> None:
         """Though nothing happened to them: the store would forget them, or has."""
         live = [session for session in self.live.values() if session.sockets]
         if live:
             self._publish(live)
+            for session in live:
+                # Who was cut off did not hear of the last change.
+                self._tell_data(session)
 
     def _schedule_refresh(self) -> None:
         def refresh() -> None:
@@ -227,10 +251,15 @@ class Sharing:
         session = self.live.get(session_id)
         if session is None or not session.sockets:
             return
-        mine = session.now.app_data
-        if (version, server) > (mine.version, mine.server or self._server):
+        if (version, server) > self._version(session.now.app_data):
             taken = self._intake.take_over(session, AppData.decode(app_data, version, server))
             taken.addErrback(lambda failure: failure.trap(NotStored))
+        elif (version, server) < self._version(session.committed.app_data):
+            # Who tells of an older change was cut off.
+            self._tell_data(session)
+
+    def _version(self, app_data: AppData) -> tuple[int, str]:
+        return app_data.version, app_data.server or self._server
 
 
 async def _whatever(outcome: Deferred[Any]) -> None:

@@ -21,7 +21,8 @@ class View(msgspec.Struct, frozen=True):
     ``row`` is its :class:`SessionRow` as a dict; ``numbers`` the blocks of sequence numbers that the server
     holds, ``last_seq`` the last one known to be given; ``app_data`` is encoded, ``app_data_version`` and
     ``app_data_server`` tell which change it is of; ``payload_ids`` and ``refused`` are by instance, as in
-    :class:`SessionState`; ``open`` while the server has a socket of the session.
+    :class:`SessionState`; ``open`` until the session rests: then the server gave back what it had not used of
+    ``numbers``, if it could.
     """
 
     row: dict[str, Any]
@@ -75,8 +76,8 @@ def put_together(
 ) -> Whole | None:
     """``found`` is what the journal of this ``server`` knows. None where nobody knows the session.
 
-    ``reserved`` is the last number of all blocks that are held, None where that cannot be told: a block of
-    this server's above it was given back.
+    ``reserved`` is the last number of all blocks that are held, None where the store is away: then a view of
+    this server's waits to be written, and nothing was given back yet.
 
     None too where this server's view tells that the journal had it, and it has not: then it was erased.
     """
@@ -88,9 +89,7 @@ def put_together(
     payload_ids = _highest(each.payload_ids for each in everybody)
     last_seq = max(each.last_seq for each in everybody)
     data, version, by = _app_data(own, others, found, server)
-    latest = max(everybody, key=lambda each: each.last_activity)
-    if found is not None and found.last_activity >= latest.last_activity:
-        latest = found
+    latest = max(everybody, key=lambda each: (each.last_activity, each.end_reason is not None, each is found))
     is_open = any(view.open for view in others.values())
     state = SessionState(
         # All servers copy the row of the one where the session began.
@@ -104,10 +103,12 @@ def put_together(
         end_reason=None if is_open else latest.end_reason,
         refused=_still_refused((each.refused for each in everybody), payload_ids),
     )
+    # What was given back may be another's by now, whatever is reserved.
+    held = own.numbers if own is not None and (own.open or reserved is None) else []
     # A block below what another server gave since would make the sequence go back.
     usable = [
         (first, end)
-        for first, end in (own.numbers if own is not None else [])
+        for first, end in held
         if first - 1 <= last_seq < end and (reserved is None or end <= reserved)
     ]
     return Whole(

@@ -45,9 +45,21 @@ class NumbersTests(SynchronousTestCase):
         self.assertEqual(numbers.blocks, [(31, 40)])
 
     def test_blind_numbers_are_above_any_block_of_the_store(self) -> None:
-        self.assertEqual(Numbers.blind(0).blocks, [(BLIND + 1, BLIND + BLOCK)])
-        self.assertEqual(Numbers.blind(57).blocks, [(BLIND + 1, BLIND + BLOCK)])
-        self.assertEqual(Numbers.blind(BLIND + 3).blocks, [(2 * BLIND + 1, 2 * BLIND + BLOCK)])
+        for last, above in ((0, 1), (57, 1), (BLIND + 3, 2)):
+            ((first, end),) = Numbers.blind(last, "here").blocks
+            self.assertEqual((end - first + 1, first % BLOCK), (BLOCK, 1))
+            self.assertTrue(above * BLIND < first and end <= (above + 1) * BLIND)
+
+    def test_servers_that_are_cut_off_at_once_have_each_a_place(self) -> None:
+        names = [
+            "a",
+            "b",
+            "c",
+            "90a7c1de-2f34-4a55-8a06-0f4f6c9a1b11",
+            "0b9e8f2c-77b1-4b7f-9c55-3d2f1e0a9988",
+        ]
+        self.assertEqual(len({Numbers.blind(5, name).end for name in names}), len(names))
+        self.assertEqual(Numbers.blind(5, "a"), Numbers.blind(7, "a"))
 
     @given(
         st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30)), min_size=1),

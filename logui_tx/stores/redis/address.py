@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,13 @@ class RedisAddress:
 
 def read_address(uri: str) -> RedisAddress:
     """Raises :class:`BadOption`, never with the URI: it may hold a password."""
-    try:
-        url = DecodedURL.from_text(uri)
-        scheme, user, password = url.scheme, *_credentials(url)
-        port = url.port
-    except (URLParseError, ValueError, UnicodeError):
-        raise _bad("the URI cannot be read; redis://host:6379/0 would be one") from None
+    url = _parse(uri)
+    if url is None or url.scheme not in _PARAMETERS:
+        raise _bad("the URI cannot be read; redis://host:6379/0 would be one")
+    if url.fragment:
+        raise _bad("a # in a user or password is written %23")
+    scheme = url.scheme
+    user, password = _credentials(url)
     found = _parameters(url, _PARAMETERS[scheme])
     common: dict[str, Any] = {"user": user, "password": password, "prefix": found.get("prefix", PREFIX)}
     if "timeout" in found:
@@ -100,9 +102,12 @@ def read_address(uri: str) -> RedisAddress:
         raise _bad("a host is expected: redis://host:6379/0")
     if len([part for part in url.path if part]) > 1:
         raise _bad("the path is the number of a database: redis://host:6379/0")
+    port = 6379 if url.port is None else url.port
+    if not 0 < port < 65536:
+        raise _bad("the port is a number from 1 to 65535: redis://host:6379/0")
     return RedisAddress(
         host=url.host,
-        port=port or 6379,
+        port=port,
         database=_database(next((part for part in url.path if part), "")),
         tls=scheme == "rediss",
         ca=found.get("ca"),
@@ -110,6 +115,15 @@ def read_address(uri: str) -> RedisAddress:
         key=found.get("key"),
         **common,
     )
+
+
+def _parse(uri: str) -> DecodedURL | None:
+    """None where it cannot be read: the error that says why would quote the URI."""
+    try:
+        uri.encode()
+        return DecodedURL.from_text(uri)
+    except (URLParseError, ValueError):
+        return None
 
 
 def _credentials(url: DecodedURL) -> tuple[str | None, str | None]:
@@ -125,7 +139,8 @@ def _parameters(url: DecodedURL, known: set[str]) -> dict[str, str]:
     found = {}
     for name, value in url.query:
         if name not in known:
-            raise _bad(f"unknown parameter {name[:50]!a}; known are {', '.join(sorted(known))}")
+            # Its name may be what follows a ? in a password.
+            raise _bad(f"unknown parameter; known are {', '.join(sorted(known))}")
         if not value:
             raise _bad(f"the parameter {name} needs a value")
         found[name] = value
@@ -137,7 +152,7 @@ def _timeout(text: str) -> float:
         seconds = duration(text)
     except ValueError:
         seconds = 0.0
-    if not seconds:
+    if not 0 < seconds < inf:
         raise _bad("timeout: a time is expected, such as 1s or 500ms")
     return seconds
 
