@@ -37,7 +37,7 @@ from logui_tx.stores import open_store
 from logui_tx.web.gate import RESERVED_DESCRIPTORS, Gate, descriptors
 from logui_tx.web.health import Health, HealthPage, State
 from logui_tx.web.pages import demo_page, index_page
-from logui_tx.web.site import Folder, Page, Root, make_site, static_files
+from logui_tx.web.site import Folder, Page, Root, client_files, make_site, static_files
 from logui_tx.web.websocket import Endpoint, EndpointFactory, Socket
 
 log = Logger()
@@ -176,6 +176,7 @@ class LoguiService(Service):
         self._root.putChild(b"healthz", HealthPage(self._reactor, checks))
         self._root.putChild(b"readyz", HealthPage(self._reactor, checks))
         self._root.putChild(b"static", static_files())
+        self._root.putChild(b"client", client_files())
         dialect = LogUI04(max_events=self._settings.limits.max_events)
         endpoint = Folder({"0.4.0": Folder({"": self._endpoint(dialect)})})
         self._root.putChild(b"logui", Folder({"endpoint": endpoint}))

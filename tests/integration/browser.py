@@ -66,15 +66,21 @@ class Account:
         expect(self.page.locator("#waiting")).to_have_text("0")
 
 
-class DemoPageTestCase(SynchronousTestCase):
-    command = (*TWISTD, "--demo")
+class BrowserTestCase(SynchronousTestCase):
+    """``self.page`` in a Chromium, ``self.server`` on ``self.data_dir``."""
+
+    command: tuple[str, ...] = TWISTD
+    without: tuple[str, ...] = ()
+    """Arguments that Playwright would give to Chromium and that are left out."""
 
     def setUp(self) -> None:
         self.data_dir = Path(self.enterContext(TemporaryDirectory()))
         self.server = self.serve()
         playwright = sync_playwright().start()
         self.addCleanup(playwright.stop)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE, ignore_default_args=list(self.without)
+        )
         self.addCleanup(browser.close)
         self.context = browser.new_context(viewport={"width": 1280, "height": 900})
         self.complaints: list[str] = []
@@ -92,21 +98,6 @@ class DemoPageTestCase(SynchronousTestCase):
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         return page
 
-    def open_frozen(self) -> Account:
-        """With a clock that stands still unless told to run: nothing is sent or tried again by time."""
-        self.page.clock.install()
-        account = self.open()
-        self.page.clock.pause_at(4_000_000_000)
-        return account
-
-    def open(self, host: str = "127.0.0.1", state: str = "listening") -> Account:
-        self.page.goto(f"http://{host}:{self.server.port}/demo/")
-        self.expect_state(state)
-        return Account(self.page)
-
-    def expect_state(self, state: str) -> None:
-        expect(self.page.locator("#state")).to_have_attribute("data-state", state)
-
     def stop(self) -> None:
         self.assertEqual(self.server.stop(), 0, self.server.log)
 
@@ -123,6 +114,27 @@ class DemoPageTestCase(SynchronousTestCase):
                 for message in reader.messages(list(reader.sessions()))
                 for place, event in enumerate(LogUI04().events(message.message))
             ]
+
+
+class DemoPageTestCase(BrowserTestCase):
+    """The demo page."""
+
+    command = (*TWISTD, "--demo")
+
+    def open_frozen(self) -> Account:
+        """With a clock that stands still unless told to run: nothing is sent or tried again by time."""
+        self.page.clock.install()
+        account = self.open()
+        self.page.clock.pause_at(4_000_000_000)
+        return account
+
+    def open(self, host: str = "127.0.0.1", state: str = "listening") -> Account:
+        self.page.goto(f"http://{host}:{self.server.port}/demo/")
+        self.expect_state(state)
+        return Account(self.page)
+
+    def expect_state(self, state: str) -> None:
+        expect(self.page.locator("#state")).to_have_attribute("data-state", state)
 
     def assert_stored(self, account: Account) -> None:
         """All that was done, once and in order, in one session."""
