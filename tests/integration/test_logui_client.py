@@ -15,9 +15,12 @@ EVERYTHING = {"mousemove": 0, "scroll": 20, "resize": 20}
 
 
 class LogUITestCase(ClientTestCase):
+    opens = True
+
     def setUp(self) -> None:
         super().setUp()
-        self.open()
+        if self.opens:
+            self.open()
 
     def options(self, **more: Any) -> dict[str, Any]:
         endpoint = f"http://127.0.0.1:{self.network.port}/logui/endpoint/0.4.0/"

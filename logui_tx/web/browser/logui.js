@@ -5,7 +5,7 @@
 
 import { Connection } from "./connection.js";
 import { LISTENERS, idAndTag, listen, objection, plain, randomText, whenShown } from "./listeners.js";
-import { Outbox, about, change, changed, difference, payload } from "./outbox.js";
+import { Outbox, about, change, changed, difference, leaving, payload } from "./outbox.js";
 
 const OPTIONS = {
   endpoint: "/logui/endpoint/0.4.0/", // at the server from which this file came
@@ -29,16 +29,15 @@ const LONGEST_PAYLOAD = 300_000; // characters past which it is sent; the server
 const MOST_CHARACTERS = 8_000_000; // waiting in memory
 const RETRY = { first: 1_000, longest: 15_000 }; // ms, when the server could not store
 const TRANSIENT = /shutting down|No handshake was made/; // refusals that are not about this page
-const FAREWELL = '{"payloadType":"LogUIEventPayload","eventsToBeLogged":[],"session":"shutdownClient"}';
 const MASKED = { masked: true };
 const TYPES = { mouseclick: "click", keyboard: "keydown" }; // the others are called as their listeners
 
 export class LogUI extends EventTarget {
   state = "off";
+  session; // its identifier; while it is undefined, JSON leaves it out
   counts = { captured: 0, recovered: 0, sent: 0, acknowledged: 0, refused: 0, dropped: 0 };
   #options;
   #outbox;
-  #session; // while it is undefined, JSON leaves it out
   #known; // the application-specific data as far as the server has acknowledged it
   #buffer = []; // events as JSON
   #size = 0; // characters in the buffer
@@ -73,10 +72,6 @@ export class LogUI extends EventTarget {
     });
   }
 
-  get session() {
-    return this.#session;
-  }
-
   get waiting() {
     return this.#outbox.events + this.#buffer.length;
   }
@@ -104,8 +99,8 @@ export class LogUI extends EventTarget {
     return this;
   }
 
-  // Sends what is left and ends the session. With `resumable`, start() goes on with it; with `discard`, what is
-  // left is forgotten instead.
+  // Sends what is left and ends the session. `resumable`: start() goes on with it; `discard`: what is left is
+  // forgotten.
   stop({ resumable = false, discard = false } = {}) {
     this.#try(() => this.#stop(resumable ? "leavingPage" : "shutdownClient", discard));
   }
@@ -135,9 +130,9 @@ export class LogUI extends EventTarget {
   #begin() {
     this.#away = false;
     this.#gather();
-    this.#session = this.#outbox.session ?? this.#session;
-    this.#connect();
+    this.session = this.#outbox.session ?? this.session;
     if (!this.#page) this.#listen();
+    this.#connect();
   }
 
   // What earlier pages of the tab left is sent too, each with the data that was in force there. A page that
@@ -152,7 +147,7 @@ export class LogUI extends EventTarget {
       const then = JSON.parse(item.data);
       const now = this.appData;
       if (JSON.stringify(now) !== item.data) this.#outbox.add(this.#item(change(difference(now, then)), true));
-      this.#outbox.add({ ...item, ours: true });
+      this.#outbox.add(item);
       this.counts.recovered += item.events;
     }
     this.#enqueue(change(own));
@@ -173,6 +168,7 @@ export class LogUI extends EventTarget {
       if (!this.#away) this.#capture("interactionEvent", { type, ...details }, time);
     };
     const fail = (error) => this.#fail(error);
+    on(window, "pageshow", ({ persisted }) => persisted && this.#begin()); // before anything of it is told
     this.#page = { settle() {}, stop() {} }; // what is told at once counts too
     // What the page says of an element may fail; the event stays.
     const target = (element) => ({ ...idAndTag(element), ...this.#try(() => plain(describe(element))) });
@@ -180,7 +176,6 @@ export class LogUI extends EventTarget {
     this.#page = { settle: page.settle, stop: () => (page.stop(), stopped.abort()) };
     on(document, "visibilitychange", () => document.hidden && this.#hide()); // it may end here, silently
     on(window, "pagehide", () => this.#leave());
-    on(window, "pageshow", ({ persisted }) => persisted && this.#begin());
     on(window, "online", () => this.#connection.waiting && this.#connect());
   }
 
@@ -202,9 +197,11 @@ export class LogUI extends EventTarget {
     const begun = this.#page;
     this.#deafen();
     if (discard) {
-      if (this.#welcome && !this.#said) this.#connection.send(FAREWELL);
+      const farewell = payload(this.#outbox.instance, ++this.#lastID, []);
+      if (this.#welcome && !this.#said) this.#connection.send(leaving(farewell, "shutdownClient"));
       this.#forget();
       this.#buffer = [];
+      this.#size = 0;
       this.#ending = "";
       this.#off("discarded");
     } else if (begun) {
@@ -216,7 +213,7 @@ export class LogUI extends EventTarget {
   #forget() {
     this.#outbox.load();
     this.#outbox.clear();
-    this.#session = undefined;
+    this.session = undefined;
   }
 
   #deafen() {
@@ -301,13 +298,12 @@ export class LogUI extends EventTarget {
   #send(item, last) {
     const word = this.#ending || (this.#away && "leavingPage");
     this.#said = Boolean(word && last && item.id);
-    this.#connection.send(this.#said ? `${item.text.slice(0, -1)},"session":"${word}"}` : item.text);
+    this.#connection.send(this.#said ? leaving(item, word) : item.text);
     this.#flight.push(item);
     item.flying = true;
     item.sentAt = performance.now();
     if (!item.counted) this.counts.sent += item.events;
     item.counted = true;
-    this.#tell("sent", about(item));
   }
 
   // --- the connection
@@ -347,7 +343,7 @@ export class LogUI extends EventTarget {
     this.#drop();
     if (over) {
       // The server says goodbye when the last payload is stored.
-      for (const item of this.#outbox.items) this.#acknowledged(item, "stored");
+      for (const item of [...this.#outbox.items]) this.#acknowledged(item, "stored");
       if (this.#ending === "shutdownClient") this.#forget();
       this.#turn = null;
       this.#ending = "";
@@ -365,10 +361,9 @@ export class LogUI extends EventTarget {
     const { statusCode, errorDetails: { errorString = "", terminate = false } = {} } = message;
     if (statusCode === "200") this.#welcomed(message);
     else if (statusCode === "201") this.#stored();
-    else if (statusCode === "401" || statusCode === "403") this.#wrong(statusCode, errorString);
-    else if (statusCode === "400" && TRANSIENT.test(errorString)) return; // it closes, and we come again
-    else if (statusCode === "400") this.#off(errorString, "refused");
-    else if (statusCode === "402") this.#tooMuch(errorString);
+    if (["401", "402", "403"].includes(statusCode)) this.#wrong(statusCode, errorString);
+    if (statusCode === "400" && TRANSIENT.test(errorString)) return; // it closes, and we come again
+    else if (statusCode === "400" || statusCode === "402") this.#off(errorString, "refused");
     else if (statusCode === "500" && !terminate) this.#hold();
     else if (statusCode === "501") this.#move();
     if (this.#connection.ready) this.#rest();
@@ -378,7 +373,7 @@ export class LogUI extends EventTarget {
     const { instance, items } = this.#outbox;
     this.#welcome = true;
     this.#connection.succeeded();
-    this.#session = this.#outbox.session = id;
+    this.session = this.#outbox.session = id;
     this.#show("listening");
     // Of these only the acknowledgement was lost.
     const known = items.filter((item) => item.instance === instance && item.id <= lastPayloadID);
@@ -401,14 +396,14 @@ export class LogUI extends EventTarget {
   }
 
   #acknowledged(item, how) {
+    if (!this.#outbox.replace(item)) return; // it was in flight when the handshake told
     this.counts.acknowledged += item.events;
-    this.#outbox.replace(item);
     if (item.change) this.#known = changed(this.#known, item.change);
     this.#tell("acknowledged", { ...about(item), how });
   }
 
-  // One bad event must not cost the others: they go again. Under an instance of their own, so that the ids
-  // after it do not matter, and always the same one, should another tab do this too.
+  // One bad event must not cost the others: they go again. Under an instance of their own, for which later ids
+  // do not matter; always the same one, should another tab do this too.
   #wrong(status, why) {
     const item = this.#land();
     if (!item) return;
@@ -420,11 +415,6 @@ export class LogUI extends EventTarget {
     this.#outbox.replace(item, ...(texts.length ? [{ ...rest, counted: true }] : []));
     this.counts.refused += item.events - texts.length;
     this.#fail(why, { ...about(item), status, event: bad[0] });
-  }
-
-  #tooMuch(why) {
-    this.#wrong("402", why);
-    this.#off(why, "refused");
   }
 
   #hold() {
@@ -449,9 +439,9 @@ export class LogUI extends EventTarget {
     if (this.#flight.length) return;
     if (this.#moving && !this.waiting) this.#connection.close();
     else if (this.#ending && this.#welcome && !this.#said && !this.#outbox.items.length) this.#flush(true);
-    if (!this.#holding) return;
+    if (!this.#holding || this.#timers.retry) return;
     const pause = Math.min(RETRY.longest, RETRY.first * 2 ** this.#unstored++);
-    this.#timers.retry ??= this.#later(pause, () => {
+    this.#timers.retry = this.#later(pause, () => {
       this.#cancel("retry");
       this.#holding = false;
       this.#show("listening");

@@ -63,14 +63,15 @@ export class Outbox {
     return added;
   }
 
-  // Without the second argument it only goes; with it, the other takes its place.
+  // It goes, and others take its place; whether it was there.
   replace(item, ...others) {
     const at = this.items.indexOf(item);
-    if (at < 0) return;
+    if (at < 0) return false;
     const { n, data } = item;
     this.items.splice(at, 1, ...others.map((other) => ({ n, data, ...other })));
     if (item.kept) this.#try((storage) => storage.removeItem(this.#key(item)));
     this.#keep();
+    return true;
   }
 
   // Never a later one without the ones before: the server would take those for repeats.
@@ -79,12 +80,12 @@ export class Outbox {
     this.characters = this.items.reduce((sum, { text, data }) => sum + text.length + data.length, 0);
     let room = MOST_KEPT;
     for (const item of this.items) {
+      const { derived, events, change } = item;
+      if (derived || !(events || change)) continue; // a later page does without
       const value = `${item.data}\n${item.text}`;
       room -= value.length;
-      if (!item.kept && !item.derived && room >= 0) {
-        item.kept = this.#try((storage) => storage.setItem(this.#key(item), value));
-      }
-      if (!item.kept && !item.derived) return;
+      item.kept ||= room >= 0 && this.#try((storage) => storage.setItem(this.#key(item), value));
+      if (!item.kept) return;
     }
   }
 
@@ -121,6 +122,11 @@ export class Outbox {
 export function payload(instance, id, events) {
   const start = `{"payloadType":"LogUIEventPayload","clientInstance":"${instance}","payloadID":${id}`;
   return { instance, id, events: events.length, text: `${start},"eventsToBeLogged":[${events.join()}]}` };
+}
+
+// As the last one of its connection. The copy for a later page does without the word.
+export function leaving({ text }, word) {
+  return `${text.slice(0, -1)},"session":"${word}"}`;
 }
 
 export function change(changes) {
