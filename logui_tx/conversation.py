@@ -1,7 +1,8 @@
 """One connection, from its first word to its last; knows no transport and no dialect. See stages.py.
 
 Messages are taken one at a time in their order; while the handshake or a farewell waits, they wait in the
-inbox. Answers leave in the order of the messages, each when its events are durable.
+inbox. Answers leave in the order of the messages, each when its events are durable; of cumulative ones in a
+row that become known in one turn, the last.
 """
 
 from __future__ import annotations
@@ -76,11 +77,14 @@ class Conversation:
         self._admit = admit
         self._sessions = sessions
         self._intake = intake
+        self._clock = clock
         self._limits = limits
         self._opened: Opened | None = None
         self._instance = ""
         self._inbox: deque[tuple[bytes, bool]] = deque()
         self._held = False
+        self._pending: Reply | None = None
+        self._sending: IDelayedCall | None = None
         self._leaving: Leave | None = None
         self._answers: deque[_Answer] = deque()
         self._unacknowledged = 0
@@ -102,6 +106,7 @@ class Conversation:
     def lost(self, reason: EndReason) -> None:
         """The connection is gone, and how."""
         self._stop_timer()
+        self._send_pending()
         if self._end_reason is None:
             self._end_reason = reason
         self._stage.lost()
@@ -126,12 +131,17 @@ class Conversation:
             self._timer = None
 
     def ask_admission(self, message: bytes, binary: bool) -> None:
-        self._stop_timer()
         try:
             hello = self._dialect.read_hello(message, binary)
+        except BadRequest as why:
+            self._stage.misread()
+            self._hit(why)
+            return
         except HandshakeRefused as why:
+            self._stop_timer()
             self._stage.refused(self._dialect.refuse(why))
             return
+        self._stop_timer()
         self._instance = hello.instance
         asked = self._admit(hello, self._connection, self._dialect)
         asked.addCallbacks(self._admitted, self._not_admitted)
@@ -150,9 +160,9 @@ class Conversation:
 
     def welcome(self, opened: Opened) -> None:
         self._opened = opened
-        self._peer.send(
-            self._dialect.welcome(opened.session.id, opened.now, opened.last_payload_id, opened.resumed)
-        )
+        welcome = self._dialect.welcome(opened.session.id, opened.now, opened.last_payload_id, opened.resumed)
+        if welcome is not None:
+            self._peer.send(welcome)
         self._empty_inbox()
 
     # --- messages
@@ -199,7 +209,8 @@ class Conversation:
 
     def _stored(self, receipt: Receipt, answer: _Answer, leave: Leave | None) -> None:
         if leave is None:
-            self._fulfil(answer, Reply(self._dialect.stored(receipt)))
+            acknowledgement = self._dialect.stored(receipt)
+            self._fulfil(answer, Reply(acknowledgement, cumulative=self._dialect.cumulative))
         else:
             self._fulfil(answer, self._dialect.farewell(leave))
             self._stage.finished()
@@ -261,10 +272,29 @@ class Conversation:
         answers = self._answers
         while answers and (ready := answers[0].reply) is not None:
             size = answers.popleft().size
-            self.send(ready)
+            if ready.cumulative:
+                self._send_soon(ready)
+            else:
+                self.send(ready)
             self._count(-size)
 
+    def _send_soon(self, reply: Reply) -> None:
+        """At the end of this turn, unless the next of its kind comes before: a commit brings many at once."""
+        self._pending = reply
+        if self._sending is None:
+            self._sending = self._clock.callLater(0, self._send_pending)
+
+    def _send_pending(self) -> None:
+        if self._sending is not None:
+            if self._sending.active():
+                self._sending.cancel()
+            self._sending = None
+        pending, self._pending = self._pending, None
+        if pending is not None and pending.message is not None:
+            self._peer.send(pending.message)
+
     def send(self, reply: Reply) -> None:
+        self._send_pending()
         if reply.message is not None:
             self._peer.send(reply.message)
         if reply.close is not None:
@@ -310,6 +340,7 @@ class Conversation:
         self.send(self._dialect.refuse(HandshakeRefused(cause, text)))
 
     def send_announcement(self) -> None:
+        self._send_pending()
         announcement = self._dialect.shutdown()
         if announcement is not None:
             self._peer.send(announcement)

@@ -10,6 +10,7 @@
     ├── HandshakeRefused        a client may not log; carries the cause
     ├── BadRequest              a message that was not understood
     │   └── BadEvent                one event of a payload is malformed; carries its position and a copy
+    ├── RequestRefused          an HTTP request is answered with an error; carries its status
     ├── NotStored               events could not be written; nothing of the payload is stored
     ├── RegistryError           an application or flight cannot be made, found or changed
     │   ├── UnknownApplication
@@ -71,19 +72,28 @@ class HandshakeRefused(LoguiError):
 
 
 class BadRequest(LoguiError):
-    """A message after the handshake that was not understood (401 in LogUI 0.4)."""
+    """A message that was not understood (401 in LogUI 0.4 and kraken)."""
 
 
 class BadEvent(BadRequest):
-    """The first malformed event of a payload (403 in LogUI 0.4).
+    """The first malformed event of a payload (403 in LogUI 0.4 and kraken).
 
-    ``position`` is zero-based; ``copy`` is the event as the client sent it.
+    ``position`` is zero-based, None for an event that came by itself; ``copy`` is the event as the client
+    sent it.
     """
 
-    def __init__(self, position: int, copy: bytes, text: str) -> None:
+    def __init__(self, position: int | None, copy: bytes, text: str) -> None:
         super().__init__(text)
         self.position = position
         self.copy = copy
+
+
+class RequestRefused(LoguiError):
+    """An HTTP request is answered with this status; the text says why."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class NotStored(LoguiError):

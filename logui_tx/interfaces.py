@@ -51,9 +51,14 @@ class IDialect(Interface):
 
     name = Attribute("str: as the session list shows it")
     client_version = Attribute("str | None: the clientVersion that a token must bear; None: any")
+    cumulative = Attribute("bool: an acknowledgement of a Batch says all that those before it said")
 
     def read_hello(message: bytes, binary: bool) -> Hello:
-        """The first message. Raises :class:`HandshakeRefused`."""
+        """The first message.
+
+        Raises :class:`HandshakeRefused`, which ends the connection, or :class:`BadRequest`: then it counts as
+        one, and the next message is the first.
+        """
 
     def read(message: bytes, binary: bool) -> Batch | AppDataChange:
         """Any later message. Raises :class:`BadRequest`, or :class:`BadEvent` with position and copy."""
@@ -61,8 +66,8 @@ class IDialect(Interface):
     def events(message: bytes) -> Iterable[Event]:
         """The events of a message that :meth:`read` took for a Batch, in order, as the client sent them."""
 
-    def welcome(session_id: str, now: int, last_payload_id: int, resumed: bool) -> bytes:
-        """The handshake's answer; ``now`` in UNIX ms."""
+    def welcome(session_id: str, now: int, last_payload_id: int, resumed: bool) -> bytes | None:
+        """The handshake's answer, None where the dialect has none; ``now`` in UNIX ms."""
 
     def refuse(why: HandshakeRefused) -> Reply:
         """The answer to a handshake that is refused."""
@@ -97,6 +102,9 @@ class IRegistry(Interface):
 
     def find_flight(flight_id: str) -> Deferred[Flight]:
         """Fires with the flight, at most half a second old. Fails with :class:`UnknownFlight`."""
+
+    def accepts(origin: str | None) -> Deferred[bool]:
+        """Fires with whether any active flight accepts pages of this origin, at most half a second old."""
 
     def check() -> Deferred[None]:
         """Fires with None while the registry answers; fails with any exception when it does not."""

@@ -154,10 +154,14 @@ class Close:
 
 @frozen
 class Reply:
-    """What a client is answered: a message, the end of the connection, or both in this order."""
+    """What a client is answered: a message, the end of the connection, or both in this order.
+
+    ``cumulative``: it says all that the cumulative ones before it said.
+    """
 
     message: bytes | None = None
     close: Close | None = None
+    cumulative: bool = False
 
 
 @frozen
@@ -207,3 +211,6 @@ class Limits:
     drain_timeout: float = 5.0
     ping_interval: float = 30.0
     ping_timeout: float = 15.0
+    ticket_ttl: float = 15.0
+    init_rate: int = 600
+    max_init_size: int = 16 * 1024

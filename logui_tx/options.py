@@ -160,6 +160,17 @@ OPTIONS = (
         "Most connections from one address; 0 is any number.",
         limit=True,
     ),
+    Option(
+        "ticket-ttl", duration, "15s", "How long a ticket of /kraken/init is good.", limit=True, least=0.001
+    ),
+    Option(
+        "init-rate",
+        count,
+        "600",
+        "Most calls of /kraken/init a minute from one address; 0 is any number.",
+        limit=True,
+    ),
+    Option("max-init-size", size, "16KiB", "Largest body of a request.", limit=True, least=1),
     Option("commit-delay", duration, "0", "Time to gather payloads before each commit: slower, cheaper."),
     Option("compression", level, "1", "zstd level of the journal's segments."),
 )

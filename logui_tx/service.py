@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import IO, Any
 
-from attrs import define
+from attrs import define, evolve
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
@@ -14,9 +15,11 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.server import Request
 
 from logui_tx import data_folder
-from logui_tx.conversation import Conversation
+from logui_tx.conversation import Admit, Conversation
+from logui_tx.dialects.kraken import Kraken
 from logui_tx.dialects.logui04 import LogUI04
 from logui_tx.errors import CannotListen, HandshakeRefused, NotStored, Refusal
 from logui_tx.intake import Intake
@@ -25,7 +28,7 @@ from logui_tx.journal.entry import Entry
 from logui_tx.journal.gatherer import TurnGatherer
 from logui_tx.journal.lookup import SessionLookup
 from logui_tx.journal.writer import JournalWriter
-from logui_tx.model import Connection, Hello
+from logui_tx.model import Connection, Flight, Hello
 from logui_tx.options import Settings
 from logui_tx.registry.admission import Admission
 from logui_tx.registry.database import migrate, open_engine
@@ -34,11 +37,16 @@ from logui_tx.registry.registry import Registry
 from logui_tx.registry.tokens import SigningKeys, TokenSigner
 from logui_tx.sessions import LiveSessions, Opened
 from logui_tx.stores import open_store
+from logui_tx.web.device import device_of
 from logui_tx.web.gate import RESERVED_DESCRIPTORS, Gate, descriptors
 from logui_tx.web.health import Health, HealthPage, State
+from logui_tx.web.kraken import InitPage, TicketDesk, allow_if_any
 from logui_tx.web.pages import demo_page, index_page
+from logui_tx.web.rate import Rate
 from logui_tx.web.site import Folder, Page, Root, client_files, make_site, static_files
-from logui_tx.web.websocket import Endpoint, EndpointFactory, Socket
+from logui_tx.web.tickets import Tickets
+from logui_tx.web.visitors import Visitors
+from logui_tx.web.websocket import Converse, Endpoint, EndpointFactory, Enter, Socket
 
 log = Logger()
 
@@ -53,6 +61,7 @@ class _Parts:
     """What exists while the server runs."""
 
     lock: IO[str]
+    keys: SigningKeys
     journal: JournalWriter
     lookup: SessionLookup
     registry: LiveRegistry
@@ -82,7 +91,7 @@ class LoguiService(Service):
         most = settings.limits.max_connections or max(16, descriptors() - RESERVED_DESCRIPTORS)
         self._gate = Gate(most, settings.limits.max_connections_per_address)
         self._root = Root({})
-        self._site = make_site(self._root, reactor)
+        self._site = make_site(self._root, reactor, settings.limits.max_init_size)
 
     # --- start
 
@@ -142,7 +151,8 @@ class LoguiService(Service):
         lock = data_folder.lock(folder)
         engine = open_engine(settings.database, folder)
         migrate(engine)
-        signer = TokenSigner(SigningKeys(folder))
+        keys = SigningKeys(folder)
+        signer = TokenSigner(keys)
         registry = Registry(engine, signer)
         if settings.demo:
             self._root.putChild(b"demo", Page(demo_page(signer.issue(registry.ensure_demo()))))
@@ -162,7 +172,7 @@ class LoguiService(Service):
         sessions = LiveSessions(self._reactor, intake, store, lookup.find, limits)
         live = LiveRegistry(self._reactor, registry)
         live.start()
-        return _Parts(lock, journal, lookup, live, Admission(live, signer), store, intake, sessions)
+        return _Parts(lock, keys, journal, lookup, live, Admission(live, signer), store, intake, sessions)
 
     def _lay_out(self) -> None:
         """Fill the site; nothing was answered before, because the reactor had no turn since the start."""
@@ -177,35 +187,86 @@ class LoguiService(Service):
         self._root.putChild(b"readyz", HealthPage(self._reactor, checks))
         self._root.putChild(b"static", static_files())
         self._root.putChild(b"client", client_files())
-        dialect = LogUI04(max_events=self._settings.limits.max_events)
-        endpoint = Folder({"0.4.0": Folder({"": self._endpoint(dialect)})})
-        self._root.putChild(b"logui", Folder({"endpoint": endpoint}))
+        self._root.putChild(b"logui", Folder({"endpoint": Folder({"0.4.0": Folder({"": self._logui04()})})}))
+        self._root.putChild(b"kraken", self._kraken())
 
-    def _endpoint(self, dialect: IDialect) -> Endpoint:
+    def _logui04(self) -> Endpoint:
+        dialect = LogUI04(max_events=self._settings.limits.max_events)
+
+        def enter(_request: Request, connection: Connection) -> Deferred[tuple[Connection, Converse]]:
+            return succeed((connection, self._converse(dialect, self._admit)))
+
+        return self._endpoint(enter)
+
+    def _kraken(self) -> Folder:
+        parts, settings, limits = self._parts, self._settings, self._settings.limits
+        tickets = Tickets(parts.keys.keys, parts.store, self._reactor, limits.ticket_ttl)
+        rate = Rate(self._reactor, limits.init_rate)
+        visitors = Visitors(parts.keys.keys)
+        desk = TicketDesk(
+            parts.registry,
+            parts.admission,
+            tickets,
+            visitors,
+            rate,
+            settings.trusted_proxy,
+            lambda: self._stopping,
+        )
+        # The first takes its time to prepare.
+        device_of("")
+
+        async def entrance(request: Request, connection: Connection) -> tuple[Connection, Converse]:
+            connection, flight = await desk.enter(request, connection)
+            dialect = Kraken(limits.max_events, flight.listeners)
+            return connection, self._converse(dialect, partial(self._admit_visitor, flight))
+
+        def enter(request: Request, connection: Connection) -> Deferred[tuple[Connection, Converse]]:
+            return Deferred.fromCoroutine(entrance(request, connection))
+
+        self._site.allow_reading = partial(allow_if_any, parts.registry)
+        return Folder({"init": InitPage(desk), "socket": self._endpoint(enter)})
+
+    def _endpoint(self, enter: Enter) -> Endpoint:
+        factory = EndpointFactory(self._reactor, self._gate, self._sockets, self._settings.limits)
+        return Endpoint(factory, enter, self._settings.trusted_proxy, lambda: self._stopping)
+
+    def _converse(self, dialect: IDialect, admit: Admit) -> Converse:
         def converse(peer: IPeer, connection: Connection) -> Conversation:
             return Conversation(
                 peer,
                 dialect,
                 connection,
-                admit=self._admit,
+                admit=admit,
                 sessions=self._parts.sessions,
                 intake=self._parts.intake,
                 clock=self._reactor,
                 limits=self._settings.limits,
             )
 
-        factory = EndpointFactory(self._reactor, converse, self._gate, self._sockets, self._settings.limits)
-        return Endpoint(factory, self._settings.trusted_proxy, lambda: self._stopping)
+        return converse
 
     def _admit(self, hello: Hello, connection: Connection, dialect: IDialect) -> Deferred[Opened]:
         async def admit() -> Opened:
             flight = await self._parts.admission.admit(hello, connection.origin, dialect.client_version)
-            if self._stopping:
-                # Opened now, its end might not reach the journal any more.
-                raise HandshakeRefused(Refusal.SHUTDOWN, "The server is shutting down.")
-            return await self._parts.sessions.open(flight, dialect.name, hello, connection)
+            return await self._open_session(flight, hello, connection, dialect)
 
         return ensureDeferred(admit())
+
+    def _admit_visitor(
+        self, flight: Flight, hello: Hello, connection: Connection, dialect: IDialect
+    ) -> Deferred[Opened]:
+        """Who came with a ticket is believed; its browser tells what it runs on, if the page does not."""
+        if hello.device is None:
+            hello = evolve(hello, device=device_of(connection.user_agent or ""))
+        return ensureDeferred(self._open_session(flight, hello, connection, dialect))
+
+    async def _open_session(
+        self, flight: Flight, hello: Hello, connection: Connection, dialect: IDialect
+    ) -> Opened:
+        if self._stopping:
+            # Opened now, its end might not reach the journal any more.
+            raise HandshakeRefused(Refusal.SHUTDOWN, "The server is shutting down.")
+        return await self._parts.sessions.open(flight, dialect.name, hello, connection)
 
     # --- health
 

@@ -2,13 +2,15 @@
 
 ::
 
-    stage        message      admitted    refused   announce    expire    drained   finished  lost
-    awaiting     → admitting  -           -         → closed    → closed  → closed  -         → closed
-    admitting    kept         → listening → closed  → closed    -         → closed  → closed  → orphaned
-    orphaned     -            → closed *  → closed  -           -         -         → closed  -
-    listening    taken        -           -         → draining  -         → closed  → closed  → closed
-    draining     taken        -           -         -           -         → closed  → closed  → closed
-    closed       -            left        -         -           -         -         -         -
+    stage     message     misread    admitted    refused  announce   expire   drained  finished lost
+    awaiting  → admitting -          -           -        → closed   → closed → closed → closed → closed
+    admitting kept        → awaiting → listening → closed → closed   -        → closed → closed → orphaned
+    orphaned  -           -          → closed *  → closed -          -        -        → closed -
+    listening taken       -          -           -        → draining -        → closed → closed → closed
+    draining  taken       -          -           -        -          -        → closed → closed → closed
+    closed    -           -          left        -        -          -        -        -        -
+
+``misread``: the first message was a bad request; in some dialects the next may do.
 
 ``orphaned`` is a client that shook hands, sent and went in one breath, as a closing tab does: what it sent is
 stored (*) although nobody waits for the answer.
@@ -25,9 +27,11 @@ from logui_tx.sessions import Opened
 
 
 class Stages(Protocol):
-    """What can happen. ``finished`` ends a conversation from within; the rest comes from outside."""
+    """What can happen. ``misread`` and ``finished`` come from within: the first message is taken back, the
+    conversation ends. The rest comes from outside."""
 
     def message(self, message: bytes, binary: bool) -> None: ...
+    def misread(self) -> None: ...
     def admitted(self, opened: Opened) -> None: ...
     def refused(self, reply: Reply) -> None: ...
     def announce(self) -> None: ...
@@ -135,7 +139,9 @@ def _admitted_in_vain(_: Stages, it: Actions, opened: Opened) -> None:
 # What comes too late, or has no meaning at a stage, changes nothing.
 
 
+@_awaiting.upon(Stages.finished).to(_closed)
 @_awaiting.upon(Stages.lost).to(_closed)
+@_admitting.upon(Stages.misread).to(_awaiting)
 @_admitting.upon(Stages.lost).to(_orphaned)
 @_admitting.upon(Stages.finished).to(_closed)
 @_orphaned.upon(Stages.finished).to(_closed)

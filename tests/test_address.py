@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.options import network
-from logui_tx.web.address import client_address
+from logui_tx.web.address import client_address, forwarded_scheme
 
 # Generated tests find mistakes, not slowness.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -123,3 +123,27 @@ class ClientAddressTests(SynchronousTestCase):
     )
     def test_any_header_gives_an_address(self, forwarded: list[str], x_forwarded_for: list[str]) -> None:
         ipaddress.ip_address(client_address(PROXY, forwarded, x_forwarded_for, TRUSTED))
+
+
+class ForwardedSchemeTests(SynchronousTestCase):
+    def test_of_a_trusted_proxy(self) -> None:
+        for forwarded, x_forwarded_proto, expected in [
+            ((), (), None),
+            ((), ("https",), "https"),
+            ((), (" HTTPS ",), "https"),
+            ((), ("https", "http"), "http"),
+            ((), ("https, http",), "http"),
+            (("for=1.2.3.4;proto=https",), (), "https"),
+            (('for=1.2.3.4; Proto="HTTPS"',), (), "https"),
+            (("proto=https, for=1.2.3.4",), (), None),
+            (("proto=https", "proto=http"), (), "http"),
+            (("proto=https",), ("http",), "http"),
+            (("xproto=https",), (), None),
+        ]:
+            found = forwarded_scheme(PROXY, forwarded, x_forwarded_proto, TRUSTED)
+            self.assertEqual(found, expected, (forwarded, x_forwarded_proto))
+
+    def test_of_anybody_else(self) -> None:
+        for peer, trusted in ((CLIENT, TRUSTED), (PROXY, []), ("unix", [])):
+            self.assertIsNone(forwarded_scheme(peer, ("proto=https",), ("https",), trusted))
+        self.assertEqual(forwarded_scheme("unix", (), ("https",), TRUSTED), "https")

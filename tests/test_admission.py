@@ -31,6 +31,9 @@ class MemoryRegistry:
             return fail(UnknownFlight("unknown"))
         return succeed(self.flights[flight_id])
 
+    def accepts(self, origin: str | None) -> Deferred[bool]:
+        return succeed(True)
+
     def check(self) -> Deferred[None]:
         return succeed(None)
 
@@ -119,3 +122,17 @@ class AdmissionTests(SynchronousTestCase):
         self.registry.away = RegistryError("away")
         failure = self.failureResultOf(self.admission.admit(self.hello(), ORIGIN, None))
         self.assertIs(failure.value, self.registry.away)
+
+    def test_once_more(self) -> None:
+        def readmit(flight_id: str = FLIGHT.id, origin: str | None = ORIGIN) -> "Deferred[Flight]":
+            return Deferred.fromCoroutine(self.admission.readmit(flight_id, origin))
+
+        self.assertEqual(self.successResultOf(readmit()), FLIGHT)
+        for asked, cause in (
+            (readmit("other"), Refusal.TOKEN),
+            (readmit(origin="https://example.net"), Refusal.DOMAIN),
+            (readmit(origin=None), Refusal.DOMAIN),
+        ):
+            self.assertIs(self.failureResultOf(asked, HandshakeRefused).value.cause, cause)
+        self.registry.flights[FLIGHT.id] = evolve(FLIGHT, active=False)
+        self.assertIs(self.failureResultOf(readmit(), HandshakeRefused).value.cause, Refusal.INACTIVE)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -34,6 +35,11 @@ class FakeRegistry:
         if flight_id not in self.flights:
             raise UnknownFlight("unknown")
         return self.flights[flight_id]
+
+    def active_domains(self) -> tuple[str, ...]:
+        self.check()
+        self.asked.append("domains")
+        return tuple(domain for flight in self.flights.values() for domain in flight.domains)
 
     def check(self) -> None:
         if self.away:
@@ -111,6 +117,19 @@ class LiveRegistryTests(SynchronousTestCase):
         found = self.live.find_flight("f")
         self.pool.run()
         self.failureResultOf(found, UnknownFlight)
+
+    def test_whether_any_flight_accepts(self) -> None:
+        self.registry.flights = {"f": evolve(FLIGHT, domains=("a.example",))}
+        asked = [self.live.accepts(origin) for origin in ("https://a.example", "https://b.example", None)]
+        self.pool.run()
+        self.assertEqual([self.successResultOf(answer) for answer in asked], [True, False, False])
+        self.assertIs(self.successResultOf(self.live.accepts("https://a.example:1")), True)
+        self.assertEqual(self.registry.asked, ["domains"])
+        self.clock.advance(0.5)
+        self.registry.away = RegistryError("away")
+        failed = self.live.accepts("https://a.example")
+        self.pool.run()
+        self.failureResultOf(failed, RegistryError)
 
     def test_an_answers_age_counts_from_the_question(self) -> None:
         found = self.live.find_flight("f")

@@ -50,6 +50,9 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "max-instances": ("3", 3),
     "max-connections": ("11", 11),
     "max-connections-per-address": ("0", 0),
+    "ticket-ttl": ("1m", 60.0),
+    "init-rate": ("0", 0),
+    "max-init-size": ("4KiB", 4096),
     "commit-delay": ("5ms", 0.005),
     "compression": ("19", 19),
 }

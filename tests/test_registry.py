@@ -132,6 +132,17 @@ class FlightTests(RegistryTestCase):
             self.assertIs(self.registry.set_active("F", active).active, active)
             self.assertIs(self.registry.get_flight(flight.id).active, active)
 
+    def test_the_domains_of_active_flights(self) -> None:
+        self.assertEqual(self.registry.active_domains(), ())
+        for name, domains in (
+            ("One", ("a.example", "*.b.example")),
+            ("Two", ("a.example",)),
+            ("Off", ("c.example",)),
+        ):
+            self.registry.create_flight(self.application.id, name, domains)
+        self.registry.set_active("Off", False)
+        self.assertEqual(set(self.registry.active_domains()), {"a.example", "*.b.example"})
+
     def test_deleted(self) -> None:
         flight = self.registry.create_flight("App", "F", ["*"])
         self.assertEqual(self.registry.delete_flight("F"), flight)

@@ -1,4 +1,5 @@
 import http.client
+import json
 import socket
 from contextlib import closing
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from logui_tx.web import site
 from logui_tx.web.site import STATIC, Folder, Page, Root, make_site, static_files
 
 BODY = "<p>Grüße"
@@ -27,18 +29,18 @@ class SiteTestCase(TestCase):
         root = Root(
             {"": Page("top"), "demo": Page(BODY), "static": static_files(), "a": Folder({"b": Page("b")})}
         )
-        self.site = make_site(root, reactor)
+        self.site = make_site(root, reactor, 16_384)
         self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
 
-    async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+    async def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Answer:
         """``path`` goes out as it is, nothing is made tidy."""
 
         def ask() -> Answer:
             address = self.port.getHost()
             with closing(http.client.HTTPConnection(address.host, address.port, timeout=60)) as connection:
                 named = {name.replace("_", "-"): value for name, value in headers.items()}
-                connection.request(method, path, headers={"Connection": "close", **named})
+                connection.request(method, path, body, {"Connection": "close", **named})
                 answer = connection.getresponse()
                 return Answer(answer.status, answer.headers, answer.read())
 
@@ -72,25 +74,35 @@ class PageTests(SiteTestCase):
             self.assertEqual((await self.ask(path)).status, 404, path)
 
     async def test_a_long_body_is_not_taken(self) -> None:
-        """Not into memory, and not into a temporary file, as Twisted would."""
+        """Not into memory, and not to the disk, as Twisted would; the answer does not wait for it."""
 
-        def send(head: bytes, piece: bytes) -> bytes:
+        def send(head: bytes, piece: bytes) -> tuple[bytes, bool]:
+            """The first line of the answer, and whether the sender was stopped."""
             address = self.port.getHost()
             with closing(socket.create_connection((address.host, address.port), timeout=60)) as connection:
+                connection.sendall(b"POST /demo/ HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n" + piece)
+                answer = connection.recv(65_536)
                 try:
-                    connection.sendall(b"POST /demo/ HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
-                    for _ in range(4096):
+                    while True:
                         connection.sendall(piece)
-                    return connection.recv(1)
                 except ConnectionError:
-                    return b""
+                    return answer.partition(b"\r\n")[0], True
 
         whole = b"x" * 65_536
+        self.patch(site, "LINGER", 0.2)
         for head, piece in (
             (b"Content-Length: 100000000000", whole),
             (b"Transfer-Encoding: chunked", b"10000\r\n" + whole + b"\r\n"),
         ):
-            self.assertEqual(await deferToThread(send, head, piece), b"")
+            said = await deferToThread(send, head, piece)
+            self.assertEqual(said, (b"HTTP/1.1 413 Content Too Large", True))
+
+    async def test_a_body_that_is_too_long_and_ends(self) -> None:
+        for length, status in ((16_384, 405), (16_385, 413)):
+            answer = await self.ask("/demo/", "POST", body=b"x" * length)
+            self.assertEqual(answer.status, status)
+        self.assertEqual(json.loads(answer.body), {"error": "The body has more than 16384 bytes."})
+        self.assertEqual(answer.headers["Connection"], "close")
 
     async def test_a_path_is_not_shown_back(self) -> None:
         answer = await self.ask("/<script>alert(1)</script>")

@@ -29,24 +29,16 @@ from attrs import frozen
 from msgspec import UNSET, Meta, Raw, UnsetType
 from zope.interface import implementer
 
-from logui_tx.dialects import json_text
+from logui_tx.dialects import json_text, values
 from logui_tx.dialects.json_text import BadJSON, TooMany
-from logui_tx.dialects.times import MAX_TIME, to_iso_8601, to_milliseconds
+from logui_tx.dialects.times import to_iso_8601
+from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, UNREADABLE
 from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
 from logui_tx.interfaces import IDialect
 from logui_tx.model import AppDataChange, Batch, Close, Event, Hello, Leave, Receipt, Reply
 
-HITS = 5
-"""This many bad requests end a connection."""
 MAX_PAYLOAD_ID = 2**53 - 1
 MAX_INSTANCE = 128
-MAX_REFERRER = 8192
-MAX_EXACT = 65_536
-"""Of a larger message that is refused, the copy of a bad event may have U+FFFD for a lone surrogate: reading
-them exactly is slow, and others would wait."""
-
-# A number from here on is a time in ms, whatever more the rules of times.py say.
-_SURELY_MILLISECONDS = 10**12
 
 _encode = msgspec.json.encode
 _STORED = _encode({"responseType": "LogUIEventPayloadSuccess", "statusCode": "201"})
@@ -83,7 +75,6 @@ _read_payload = msgspec.json.Decoder(_Payload).decode
 _read_raw_events = msgspec.json.Decoder(_RawEvents).decode
 _read_stamps = msgspec.json.Decoder(_Stamps).decode
 _LEAVE = {word.value: word for word in (Leave.PAGE, Leave.CLIENT)}
-_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 @implementer(IDialect)
@@ -94,6 +85,7 @@ class LogUI04:
     max_events: int = 5_000
     name: str = "logui-0.4"
     client_version: str | None = "0.4.0"
+    cumulative: bool = False
 
     # --- client to server
 
@@ -110,7 +102,7 @@ class LogUI04:
         kind = found.get("payloadType")
         if kind is None:
             raise HandshakeRefused(Refusal.FIELD, "The handshake lacks the key 'payloadType'.")
-        if _text(kind) != "LogUIHandshake":
+        if values.text(kind) != "LogUIHandshake":
             raise HandshakeRefused(Refusal.MALFORMED, "The first message must be a LogUIHandshake.")
         for key in ("clientDateTime", "appIdentifier", "appSpecificLogData"):
             if key not in found:
@@ -127,14 +119,12 @@ class LogUI04:
         """The quick way: a payload without fault; None for everything else."""
         try:
             payload = _read_payload(message)
-        except _UNREADABLE:
+        except UNREADABLE:
             return None
-        for stamp in payload.eventsToBeLogged:
-            time = stamp.clientDateTime
-            if (type(time) is not int or not 0 <= time <= MAX_TIME) and to_milliseconds(time) is None:
-                return None
         events = len(payload.eventsToBeLogged)
         if events > self.max_events or json_text.nests_too_deep(message):
+            return None
+        if not values.are_times([event.clientDateTime for event in payload.eventsToBeLogged]):
             return None
         return Batch(
             events=events,
@@ -162,7 +152,7 @@ class LogUI04:
             raise BadRequest(
                 f"The server did not understand the request: not a valid JSON object: {error}."
             ) from None
-        kind = _text(found.get("payloadType", b"null"))
+        kind = values.text(found.get("payloadType", b"null"))
         if kind == "LogUIEventPayload":
             return self._batch(found)
         if kind == "LogUIAppSpecificLogDataChange":
@@ -175,12 +165,12 @@ class LogUI04:
         payload_id = _number(found["payloadID"]) if "payloadID" in found else None
         if "payloadID" in found and payload_id is None:
             raise BadRequest(f"'payloadID' must be an integer from 1 to {MAX_PAYLOAD_ID}.")
-        word = _text(found["session"]) if "session" in found else None
+        word = values.text(found["session"]) if "session" in found else None
         if "session" in found and word not in _LEAVE:
             raise BadRequest("'session' must be 'leavingPage' or 'shutdownClient'.")
         instance = None
         if "clientInstance" in found:
-            instance = _short_text(found["clientInstance"], "clientInstance", MAX_INSTANCE, BadRequest)
+            instance = values.short_text(found["clientInstance"], "clientInstance", MAX_INSTANCE, BadRequest)
         if "eventsToBeLogged" not in found:
             raise BadRequest("The event payload lacks 'eventsToBeLogged'.")
         try:
@@ -192,7 +182,7 @@ class LogUI04:
                 f"The event payload holds {many.count} events; at most {self.max_events} are allowed."
             ) from None
         for position, event in enumerate(events):
-            if _event_time(event) is None:
+            if values.event_time(event, "clientDateTime") is None:
                 raise BadEvent(
                     position, event, f"The event payload was badly formed at position [{position}]."
                 )
@@ -203,14 +193,10 @@ class LogUI04:
         try:
             raw = _read_raw_events(message).eventsToBeLogged
             stamps = _read_stamps(message).eventsToBeLogged
-        except _UNREADABLE:
+        except UNREADABLE:
             written = json_text.elements(json_text.members(message)["eventsToBeLogged"])
-            return [Event(event, _event_time(event)) for event in written]
-        times = [
-            # Nearly every time is one of these, and an export reads millions.
-            time if type(time) is int and _SURELY_MILLISECONDS <= time <= MAX_TIME else to_milliseconds(time)
-            for time in [stamp.clientDateTime for stamp in stamps]
-        ]
+            return [Event(event, values.event_time(event, "clientDateTime")) for event in written]
+        times = values.milliseconds([stamp.clientDateTime for stamp in stamps])
         return list(map(Event, map(bytes, raw), times))
 
     # --- server to client
@@ -292,17 +278,17 @@ def _hello(found: dict[str, bytes]) -> Hello:
     def refused(text: str) -> HandshakeRefused:
         return HandshakeRefused(Refusal.FIELD, text)
 
-    time = _time(found["clientDateTime"])
+    time = values.time(found["clientDateTime"])
     if time is None:
         raise refused("'clientDateTime' must be UNIX seconds or milliseconds, or an ISO 8601 date and time.")
-    token = _text(found["appIdentifier"])
+    token = values.text(found["appIdentifier"])
     if token is None:
         raise refused("'appIdentifier' must be a string: the flight's token.")
 
     def optional(key: str, longest: int) -> str | None:
         if found.get(key, b"null") == b"null":
             return None
-        return _short_text(found[key], key, longest, refused)
+        return values.short_text(found[key], key, longest, refused)
 
     referrer = optional("referrer", sys.maxsize)
     return Hello(
@@ -332,45 +318,12 @@ def _app_data(written: bytes, error: Callable[[str], Exception]) -> dict[str, by
     return data
 
 
-def _event_time(event: bytes) -> int | None:
-    """An event's time in ms; None where it is not an object or has no valid ``clientDateTime``."""
-    try:
-        written = json_text.members(event).get("clientDateTime")
-    except BadJSON:
-        return None
-    return None if written is None else _time(written)
-
-
-def _time(written: bytes) -> int | None:
-    try:
-        time = msgspec.json.decode(written, type=int | float | str)
-    except _UNREADABLE:
-        return None
-    return to_milliseconds(time)
-
-
 def _number(written: bytes) -> int | None:
     try:
         number: int = msgspec.json.decode(written, type=Annotated[int, Meta(ge=1, le=MAX_PAYLOAD_ID)])
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return number
-
-
-def _text(written: bytes) -> str | None:
-    """A JSON string's text; None where it is something else or not valid Unicode."""
-    try:
-        text: str = msgspec.json.decode(written, type=str)
-    except _UNREADABLE:
-        return None
-    return text
-
-
-def _short_text(written: bytes, key: str, longest: int, error: Callable[[str], Exception]) -> str:
-    text = _text(written)
-    if text is None or len(text) > longest:
-        raise error(f"'{key}' must be a string of at most {longest} characters.")
-    return text
 
 
 def _is_unicode(text: str) -> bool:

@@ -8,7 +8,7 @@ from logui_tx.errors import HandshakeRefused, InvalidToken, Refusal, UnknownFlig
 from logui_tx.interfaces import IRegistry
 from logui_tx.model import Flight, Hello
 from logui_tx.registry.domains import agrees, allows
-from logui_tx.registry.tokens import TokenClaims, TokenSigner
+from logui_tx.registry.tokens import TokenSigner
 
 _MAX_SHOWN = 100
 
@@ -40,21 +40,28 @@ class Admission:
                 f"The token is for client version {_shown(claims.client_version)}, "
                 f"this endpoint is for {_shown(client_version)}.",
             )
-        flight = await self._find(claims)
-        if not allows(flight.domains, origin, hello.domain):
-            raise HandshakeRefused(Refusal.DOMAIN, _why_not(origin, hello.domain))
-        if not flight.active:
-            raise HandshakeRefused(Refusal.INACTIVE, "The flight is not active.")
-        return flight
-
-    async def _find(self, claims: TokenClaims) -> Flight:
-        try:
-            flight: Flight = await self._registry.find_flight(claims.flight_id)
-        except UnknownFlight:
-            raise HandshakeRefused(Refusal.TOKEN, "The token's application or flight is unknown.") from None
+        flight = await self._find(claims.flight_id, "The token's application or flight is unknown.")
         if flight.application_id != claims.app_id:
             raise HandshakeRefused(Refusal.TOKEN, "The token's flight is not its application's.")
-        return flight
+        return _checked(flight, origin, hello.domain)
+
+    async def readmit(self, flight_id: str, origin: str | None) -> Flight:
+        """The flight that a client was admitted to a moment ago, if it still may log; fails likewise."""
+        return _checked(await self._find(flight_id, "The flight is unknown."), origin, None)
+
+    async def _find(self, flight_id: str, if_unknown: str) -> Flight:
+        try:
+            return await self._registry.find_flight(flight_id)
+        except UnknownFlight:
+            raise HandshakeRefused(Refusal.TOKEN, if_unknown) from None
+
+
+def _checked(flight: Flight, origin: str | None, declared: str | None) -> Flight:
+    if not allows(flight.domains, origin, declared):
+        raise HandshakeRefused(Refusal.DOMAIN, _why_not(origin, declared))
+    if not flight.active:
+        raise HandshakeRefused(Refusal.INACTIVE, "The flight is not active.")
+    return flight
 
 
 def _why_not(origin: str | None, declared: str | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -15,6 +15,7 @@ from zope.interface import implementer
 from logui_tx.errors import UnknownFlight
 from logui_tx.interfaces import IRegistry
 from logui_tx.model import Flight
+from logui_tx.registry.domains import allows
 from logui_tx.registry.registry import Registry
 from logui_tx.threads import daemon_pool
 
@@ -27,15 +28,19 @@ _MAX_KNOWN = 1024
 
 @frozen
 class _Answer:
-    """What the database said of a flight (None: it is unknown), and when it was asked."""
+    """What the database said, and when it was asked."""
 
-    flight: Flight | None
+    found: Any
     asked: float
+
+
+_DOMAINS = "domains"
+"""The key of the one question that is not about a flight, whose ids are UUIDs."""
 
 
 @implementer(IRegistry)
 class LiveRegistry:
-    """Asks the synchronous registry in threads of its own; concurrent questions about one flight become one.
+    """Asks the synchronous registry in threads of its own; concurrent questions about one thing become one.
 
     ``reactor`` provides IReactorTime and IReactorFromThreads; ``pool`` is this object's to start and stop.
     No Deferred fires after :meth:`stop`.
@@ -46,7 +51,7 @@ class LiveRegistry:
         self._registry = registry
         self._pool = pool or daemon_pool("registry", 2)
         self._known: dict[str, _Answer] = {}
-        self._waiting: dict[str, list[Deferred[Flight]]] = {}
+        self._waiting: dict[str, list[Deferred[Any]]] = {}
         self._questions = 0
         self._started = False
         self._ended = False
@@ -76,17 +81,26 @@ class LiveRegistry:
 
     def find_flight(self, flight_id: str) -> Deferred[Flight]:
         """See :meth:`IRegistry.find_flight`. Fails with :class:`RegistryError` while the database is away."""
-        answer = self._known.get(flight_id)
+        return self._recall(flight_id, self._look_up, flight_id).addCallback(_known)
+
+    def accepts(self, origin: str | None) -> Deferred[bool]:
+        """See :meth:`IRegistry.accepts`. Fails with :class:`RegistryError` while the database is away."""
+        asked = self._recall(_DOMAINS, self._registry.active_domains)
+        return asked.addCallback(lambda domains: allows(domains, origin, None))
+
+    def _recall(self, key: str, function: Callable[..., Any], *args: object) -> Deferred[Any]:
+        """What the function returned less than half a second ago, or returns now, in a thread."""
+        answer = self._known.get(key)
         if answer is not None and self._reactor.seconds() - answer.asked < _MAX_AGE:
-            return succeed(answer.flight) if answer.flight else fail(_unknown())
-        waiter: Deferred[Flight] = Deferred()
-        if flight_id in self._waiting:
-            self._waiting[flight_id].append(waiter)
+            return succeed(answer.found)
+        waiter: Deferred[Any] = Deferred()
+        if key in self._waiting:
+            self._waiting[key].append(waiter)
         elif not self._stopped:
-            self._waiting[flight_id] = [waiter]
+            self._waiting[key] = [waiter]
             asked = self._reactor.seconds()
-            self._ask(self._look_up, flight_id).addCallbacks(
-                self._found, self._failed, callbackArgs=(flight_id, asked), errbackArgs=(flight_id,)
+            self._ask(function, *args).addCallbacks(
+                self._found, self._failed, callbackArgs=(key, asked), errbackArgs=(key,)
             )
         return waiter
 
@@ -121,23 +135,20 @@ class LiveRegistry:
         except UnknownFlight:
             return None
 
-    def _found(self, flight: Flight | None, flight_id: str, asked: float) -> None:
+    def _found(self, found: Any, key: str, asked: float) -> None:
         if self._stopped:
             return
-        self._known.pop(flight_id, None)  # so that it goes to the end of the line
-        self._known[flight_id] = _Answer(flight, asked)
+        self._known.pop(key, None)  # so that it goes to the end of the line
+        self._known[key] = _Answer(found, asked)
         if len(self._known) > _MAX_KNOWN:
             del self._known[next(iter(self._known))]
-        for waiter in self._waiting.pop(flight_id, []):
+        for waiter in self._waiting.pop(key, []):
             if self._stopped:  # by the waiter before
                 return
-            if flight is None:
-                waiter.errback(_unknown())
-            else:
-                waiter.callback(flight)
+            waiter.callback(found)
 
-    def _failed(self, failure: Failure, flight_id: str) -> None:
-        for waiter in self._waiting.pop(flight_id, []):
+    def _failed(self, failure: Failure, key: str) -> None:
+        for waiter in self._waiting.pop(key, []):
             if not self._stopped:
                 waiter.errback(failure)
 
@@ -150,5 +161,7 @@ class LiveRegistry:
             waiter.callback(None)
 
 
-def _unknown() -> UnknownFlight:
-    return UnknownFlight("there is no such flight")
+def _known(flight: Flight | None) -> Flight:
+    if flight is None:
+        raise UnknownFlight("there is no such flight")
+    return flight

@@ -123,6 +123,13 @@ class Registry:
             raise UnknownFlight("there is no such flight")
         return _flight(row)
 
+    def active_domains(self) -> tuple[str, ...]:
+        """The domains of all active flights, each once."""
+        query = select(schema.flight.c.domains).where(schema.flight.c.active)
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+        return tuple(dict.fromkeys(domain for row in rows for domain in json.loads(row.domains)))
+
     def find_flight(self, key: str, application_key: str | None = None) -> Flight:
         """Raises :class:`UnknownFlight`, :class:`AmbiguousName`, :class:`UnknownApplication`."""
         with self._reading() as connection:

@@ -6,7 +6,6 @@ to the page that bears it, but it never goes into a log or an error.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import secrets
@@ -15,19 +14,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
 
 from attrs import frozen
-from itsdangerous import BadData, URLSafeSerializer, base64_decode, base64_encode
 
 from logui_tx.errors import DataFolderUnusable, InvalidToken
 from logui_tx.model import Flight
+from logui_tx.registry.signing import Signature
 
 FILE_NAME = "secret.key"
 
 _KEY_BYTES = 32
 _RECHECK = 0.5  # seconds
-_MAX_TOKEN = 4096
 _SALT = b"logui-tx.flight-token"
 
 log = logging.getLogger(__name__)
@@ -156,8 +153,7 @@ class TokenSigner:
     """Issues tokens and believes only those that one of the keys has signed."""
 
     def __init__(self, keys: SigningKeys) -> None:
-        self._keys = keys
-        self._current: tuple[tuple[str, ...], URLSafeSerializer] | None = None
+        self._signature = Signature(keys.keys, _SALT)
 
     def issue(self, flight: Flight) -> str:
         """The flight's token, signed with the newest key."""
@@ -166,36 +162,17 @@ class TokenSigner:
             "flightID": flight.id,
             "clientVersion": flight.client_version,
         }
-        return str(self._serializer().dumps(claims))
+        return self._signature.sign(claims)
 
     def read(self, token: str) -> TokenClaims:
         """What the token claims. Raises :class:`InvalidToken`, whose text says nothing of the token's."""
-        if not token.isascii() or len(token) > _MAX_TOKEN:
+        content = self._signature.read(token)
+        if content is None:
             raise InvalidToken("the token was not signed by this server")
-        try:
-            content: Any = self._serializer().loads(token)
-            # The last bits of a base64 text are free: of the texts with this signature, one is the token.
-            signature = token.rpartition(".")[2]
-            if base64_encode(base64_decode(signature)).decode() != signature:
-                raise BadData("not canonical")
-        except BadData:
-            # from None: the original error carries the token's content.
-            raise InvalidToken("the token was not signed by this server") from None
         match content:
             case {"appID": str(app_id), "flightID": str(flight_id), "clientVersion": str(version)}:
                 return TokenClaims(app_id, flight_id, version)
         raise InvalidToken("the token is not a flight's")
-
-    def _serializer(self) -> URLSafeSerializer:
-        keys = self._keys.keys()
-        if self._current is None or self._current[0] != keys:
-            serializer = URLSafeSerializer(
-                list(reversed(keys)),  # itsdangerous signs with the last and verifies with all
-                salt=_SALT,
-                signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
-            )
-            self._current = (keys, serializer)
-        return self._current[1]
 
 
 def _new_key() -> str:

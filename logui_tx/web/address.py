@@ -1,4 +1,5 @@
-"""Whose address counts: the socket's, or what a trusted proxy says (PROTOCOL, *Common rules*, Origin)."""
+"""Whose address counts, and whose scheme: the socket's, or what a trusted proxy says (PROTOCOL, *Common
+rules*, Origin)."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 from logui_tx.options import Network
 
 _FOR = re.compile(r"""(?:^|[;,\s])for\s*=\s*(?:"([^"]*)"|([^;,\s"]+))""", re.IGNORECASE)
+
+_PROTO = re.compile(r"""(?:^|[;,\s])proto\s*=\s*"?([a-z]+)""", re.IGNORECASE)
 
 
 def client_address(
@@ -31,6 +34,21 @@ def client_address(
             break
         address = hop
     return address
+
+
+def forwarded_scheme(
+    peer: str, forwarded: Sequence[str], x_forwarded_proto: Sequence[str], trusted: Sequence[Network]
+) -> str | None:
+    """The scheme by which the client came to a trusted proxy, in lower case; None where none is told.
+
+    Of each header the last element counts, the one that the nearest proxy wrote.
+    """
+    if not trusted or not _is_trusted(_without_port(peer) or peer, trusted):
+        return None
+    if x_forwarded_proto:
+        return x_forwarded_proto[-1].rpartition(",")[2].strip().lower()
+    told = _PROTO.findall(forwarded[-1].rpartition(",")[2]) if forwarded else []
+    return told[-1].lower() if told else None
 
 
 def _hops(forwarded: Sequence[str], x_forwarded_for: Sequence[str]) -> list[str]:

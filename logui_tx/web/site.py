@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.web.http import CACHED
+from twisted.internet.defer import Deferred
+from twisted.web import http
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
@@ -16,8 +17,8 @@ from twisted.web.server import Request, Site
 STATIC = Path(__file__).with_name("static")
 BROWSER = Path(__file__).with_name("browser")
 """The browser clients: modules for other people's pages."""
-MAX_BODY = 16_384
-"""Bytes of a request's body past which its connection is cut."""
+LINGER = 2.0
+"""Seconds for a client to see that its request is too long, and to stop sending."""
 IDLE_TIMEOUT = 60
 """Seconds after which an HTTP connection that asks nothing is closed."""
 
@@ -81,7 +82,7 @@ class Page(Resource):
         if self._public:
             request.setHeader("Access-Control-Allow-Origin", "*")
             request.setHeader("Cross-Origin-Resource-Policy", "cross-origin")
-        return b"" if request.setETag(self._tag) is CACHED else self._body
+        return b"" if request.setETag(self._tag) is http.CACHED else self._body
 
 
 def static_files() -> Folder:
@@ -101,28 +102,83 @@ def _content_type(path: Path) -> str:
     return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 
-class _Request(Request):
-    """No request of ours has a body worth speaking of; Twisted would write a long one to the disk."""
+class _Site(Site):
+    """``max_body`` is the largest body of a request, in bytes; ``allow_reading`` lets the page that sent a
+    larger one read the answer, by setting headers."""
 
+    displayTracebacks = False
+    noisy = False
+    max_body: int
+    allow_reading: Callable[[Request], Awaitable[object]] | None = None
+
+    def log(self, request: http.Request) -> None:
+        """A request of a page may hold events: it is nobody's business in a log file."""
+
+
+class _Request(Request):
+    """No request of ours has a long body; Twisted would write it to the disk before anybody looked at it."""
+
+    channel: Any
     _body = 0
+    _too_long = False
 
     def gotLength(self, length: int | None) -> None:
-        Request.gotLength(self, min(length or 0, MAX_BODY))
+        most = self.channel.site.max_body
+        Request.gotLength(self, min(length or 0, most))
+        if length is not None and length > most:
+            self._refuse_body()
 
     def handleContentChunk(self, data: bytes) -> None:
         self._body += len(data)
-        if self._body <= MAX_BODY:
+        if self._body <= self.channel.site.max_body:
             Request.handleContentChunk(self, data)
-        else:
-            # Nobody who sends so much here waits for an answer.
+        elif not self._too_long:
+            self._refuse_body()
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if not self._too_long:
+            Request.requestReceived(self, command, path, version)
+
+    def _refuse_body(self) -> None:
+        """Answer before the end. What still comes is thrown away: a connection that is closed with something
+        unread is reset, and the client would not see the answer."""
+        self._too_long = True
+        gone = self.notifyFinish()
+        timer = self.channel.site.reactor.callLater(LINGER, self._cut)
+        answering = Deferred.fromCoroutine(self._say_too_long())
+
+        def stop(_gone: object) -> None:
+            if timer.active():
+                timer.cancel()
+            answering.cancel()
+
+        gone.addErrback(stop)
+        answering.addErrback(lambda _failed: self._cut())
+
+    async def _say_too_long(self) -> None:
+        site = self.channel.site
+        if site.allow_reading is not None:
+            await site.allow_reading(self)
+        body = b'{"error":"The body has more than %d bytes."}\n' % site.max_body
+        headers = self.responseHeaders
+        headers.setRawHeaders("Connection", ["close"])
+        headers.setRawHeaders("Content-Length", [str(len(body))])
+        headers.setRawHeaders("Content-Type", ["application/json"])
+        headers.setRawHeaders("Cache-Control", ["no-store"])
+        headers.setRawHeaders("Vary", ["Origin"])
+        headers.removeHeader("server")
+        lines = [b"%b: %b" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        head = b"\r\n".join([b"HTTP/1.1 413 Content Too Large", *lines, b"", b""])
+        transport: Any = self.channel.transport
+        transport.write(head + body)
+
+    def _cut(self) -> None:
+        if self.channel is not None:
             self.channel.forceAbortClient()
 
 
-def make_site(root: Resource, reactor: Any) -> Site:
+def make_site(root: Resource, reactor: Any, max_body: int) -> _Site:
     """The factory to listen with."""
-    site = Site(root, requestFactory=_Request, reactor=reactor, timeout=IDLE_TIMEOUT)
-    site.displayTracebacks = False
-    site.noisy = False
-    # A request of a page may hold events: it is nobody's business in a log file.
-    site.log = lambda request: None  # type: ignore[method-assign]  # noqa: ARG005
+    site: _Site = _Site(root, requestFactory=_Request, reactor=reactor, timeout=IDLE_TIMEOUT)  # type: ignore[no-untyped-call]
+    site.max_body = max_body
     return site

@@ -12,23 +12,28 @@ from typing import Any
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
-from twisted.web.http import Request
+from twisted.python.failure import Failure
+from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from logui_tx.conversation import Conversation
+from logui_tx.errors import RegistryError, RequestRefused
 from logui_tx.interfaces import IPeer
 from logui_tx.model import Close, Connection, EndReason, Limits
 from logui_tx.options import Network
-from logui_tx.web.address import client_address
 from logui_tx.web.gate import Gate
+from logui_tx.web.request import address_of, header
 
 log = Logger()
 
 Converse = Callable[[IPeer, Connection], Conversation]
 """Begins the conversation of a connection that was upgraded."""
+Enter = Callable[[Request, Connection], "Deferred[tuple[Connection, Converse]]"]
+"""Decides whether a request may be upgraded: fires with what is known of the client then and what is to be
+begun with it, or fails with :class:`RequestRefused`."""
 
 CLOSE_TIMEOUT = 5.0
 """Seconds for the client's half of the closing handshake; a large message may be on its way before it."""
@@ -62,6 +67,7 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
 
     factory: EndpointFactory
     connection: Connection
+    converse: Converse
     conversation: Conversation | None = None
     closeHandshakeTimeoutCall: Any
 
@@ -120,7 +126,7 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
         # The HTTP channel regulated this transport until now.
         self.transport.unregisterProducer()
         self.transport.registerProducer(_WriteFlow(self), True)
-        self.conversation = self.factory.converse(self, self.connection)
+        self.conversation = self.converse(self, self.connection)
         self.factory.sockets.add(self)
 
     def consumeData(self) -> None:
@@ -179,12 +185,11 @@ class EndpointFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     protocol = Socket
 
-    def __init__(self, reactor: Any, converse: Converse, gate: Gate, sockets: set[Socket], limits: Limits):
+    def __init__(self, reactor: Any, gate: Gate, sockets: set[Socket], limits: Limits):
         super().__init__(reactor=reactor, server="")
-        self.converse = converse
         self.gate = gate
         self.sockets = sockets
-        self.upgrading: Connection | None = None
+        self.upgrading: tuple[Connection, Converse] | None = None
         self.setProtocolOptions(
             allowNullOrigin=True,
             autoPingInterval=limits.ping_interval,
@@ -199,7 +204,7 @@ class EndpointFactory(WebSocketServerFactory):  # type: ignore[misc]
     def buildProtocol(self, addr: Any) -> Socket:
         socket: Socket = super().buildProtocol(addr)
         assert self.upgrading is not None
-        socket.connection, self.upgrading = self.upgrading, None
+        (socket.connection, socket.converse), self.upgrading = self.upgrading, None
         self.gate.enter(socket.connection.address)
         return socket
 
@@ -207,8 +212,11 @@ class EndpointFactory(WebSocketServerFactory):  # type: ignore[misc]
 class Endpoint(WebSocketResource):  # type: ignore[misc]
     """The resource at a dialect's path. Refusals before the upgrade are plain HTTP."""
 
-    def __init__(self, factory: EndpointFactory, trusted: Sequence[Network], closing: Callable[[], bool]):
+    def __init__(
+        self, factory: EndpointFactory, enter: Enter, trusted: Sequence[Network], closing: Callable[[], bool]
+    ):
         super().__init__(factory)
+        self._enter = enter
         self._trusted = trusted
         self._closing = closing
 
@@ -216,14 +224,45 @@ class Endpoint(WebSocketResource):  # type: ignore[misc]
         if (request.getHeader(b"upgrade") or b"").lower() != b"websocket":
             request.setHeader(b"upgrade", b"websocket")
             return _answer(request, 426, "This address speaks WebSocket.")
-        if self._closing():
-            return _answer(request, 503, "The server is shutting down.")
         connection = _connection(request, self._trusted)
-        refusal = self._factory.gate.why_not(connection.address)
+        refusal = self._why_not(connection)
         if refusal is not None:
             return _answer(request, *refusal)
-        self._factory.upgrading = connection
-        return super().render(request)
+        gone = request.notifyFinish()
+        entering = self._enter(request, connection)
+        # A client that does not wait is not let in; its ticket may be used up, as that of any who goes.
+        gone.addErrback(lambda _gone: entering.cancel())
+        entering.addCallbacks(self._upgrade, self._refuse, callbackArgs=(request,), errbackArgs=(request,))
+        entering.addErrback(lambda failure: log.failure("an upgrade failed", failure=failure))
+        return NOT_DONE_YET
+
+    def _why_not(self, connection: Connection) -> tuple[int, str] | None:
+        if self._closing():
+            return 503, "The server is shutting down."
+        refusal: tuple[int, str] | None = self._factory.gate.why_not(connection.address)
+        return refusal
+
+    def _upgrade(self, entered: tuple[Connection, Converse], request: Request) -> None:
+        # Others may have come in meanwhile, or the server's end.
+        refusal = self._why_not(entered[0])
+        if refusal is not None:
+            _finish(request, _answer(request, *refusal))
+            return
+        self._factory.upgrading = entered
+        answer = super().render(request)
+        if answer is not NOT_DONE_YET:
+            _finish(request, answer)
+
+    def _refuse(self, failure: Failure, request: Request) -> None:
+        if failure.check(CancelledError):
+            return
+        why = failure.value
+        if isinstance(why, RequestRefused):
+            _finish(request, _answer(request, why.status, str(why)))
+            return
+        if failure.check(RegistryError) is None:
+            log.failure("an upgrade could not be decided", failure=failure)
+        _finish(request, _answer(request, 503, "The server cannot let anybody in at the moment."))
 
 
 def _answer(request: Request, status: int, text: str) -> bytes:
@@ -233,21 +272,18 @@ def _answer(request: Request, status: int, text: str) -> bytes:
     return text.encode() + b"\n"
 
 
+def _finish(request: Request, body: bytes) -> None:
+    request.write(body)
+    request.finish()
+
+
 def _connection(request: Request, trusted: Sequence[Network]) -> Connection:
-    headers = request.requestHeaders
-    peer = getattr(request.getClientAddress(), "host", None) or "unix"
-    address = client_address(
-        peer,
-        headers.getRawHeaders("forwarded", []),
-        headers.getRawHeaders("x-forwarded-for", []),
-        trusted,
+    return Connection(
+        address_of(request, trusted),
+        header(request, "origin"),
+        header(request, "user-agent"),
+        header(request, "referer"),
     )
-
-    def header(name: str) -> str | None:
-        value = request.getHeader(name)
-        return value or None
-
-    return Connection(address, header("origin"), header("user-agent"), header("referer"))
 
 
 def _accept_deflate(offers: Sequence[Any]) -> Any:
