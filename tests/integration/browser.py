@@ -11,7 +11,9 @@ from typing import Any
 from playwright.sync_api import Page, expect, sync_playwright
 from twisted.trial.unittest import SynchronousTestCase
 
+from logui_tx.dialects.kraken import Kraken
 from logui_tx.dialects.logui04 import LogUI04
+from logui_tx.interfaces import IDialect
 from logui_tx.journal.reader import JournalReader
 from logui_tx.journal.schema import open_reader
 from logui_tx.model import Session
@@ -23,6 +25,7 @@ ARGUMENTS = [
     *["--disable-background-networking", "--disable-component-update", "--disable-sync"],
     "--host-resolver-rules=MAP study.example 127.0.0.1",
 ]
+DIALECTS: dict[str, IDialect] = {"logui-0.4": LogUI04(), "kraken": Kraken()}
 PATIENCE = 20_000
 """Milliseconds until something that never comes fails its test; nothing is expected to take long."""
 
@@ -101,18 +104,17 @@ class BrowserTestCase(SynchronousTestCase):
     def stop(self) -> None:
         self.assertEqual(self.server.stop(), 0, self.server.log)
 
-    def sessions(self) -> list[Session]:
+    def sessions(self, dialect: str = "logui-0.4") -> list[Session]:
         with closing(open_reader(self.data_dir)) as connection:
-            return list(JournalReader(connection).sessions())
+            return [one for one in JournalReader(connection).sessions() if one.dialect == dialect]
 
-    def stored(self) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
+    def stored(self, dialect: str = "logui-0.4") -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
         """(sequence number, event, application-specific data) of all that is on disk."""
         with closing(open_reader(self.data_dir)) as connection:
-            reader = JournalReader(connection)
             return [
                 (message.first_seq + place, json.loads(event.raw), json.loads(message.app_data))
-                for message in reader.messages(list(reader.sessions()))
-                for place, event in enumerate(LogUI04().events(message.message))
+                for message in JournalReader(connection).messages(self.sessions(dialect))
+                for place, event in enumerate(DIALECTS[dialect].events(message.message))
             ]
 
 

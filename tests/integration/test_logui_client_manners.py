@@ -1,6 +1,6 @@
 """What the client leaves alone, and what it does where a browser or a page is unkind to it."""
 
-from contextlib import suppress
+import contextlib
 from typing import Any
 
 from playwright.sync_api import Error
@@ -255,7 +255,7 @@ class UnkindTests(LogUITestCase):
         self.log(45)
         self.wait_for("logui.waiting === 45")
         tab = self.context.new_cdp_session(self.page)
-        with self.page.expect_event("crash"), suppress(Error):
+        with self.page.expect_event("crash"), contextlib.suppress(Error):
             self.page.goto("chrome://crash", wait_until="commit")
         self.network.mend()
         tab.send("Page.navigate", {"url": self.pages.url + "/two"})

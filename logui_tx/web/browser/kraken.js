@@ -3,7 +3,7 @@
 // Events stream to the socket as they happen, while it is open. Nothing is kept and nothing is sent again: what
 // was not acknowledged when the connection ends may be stored or not.
 
-import { LISTENERS, isMasked, listen, objection, plain, whenShown } from "./listeners.js";
+import { LISTENERS, listen, objection, plain, whenShown } from "./listeners.js";
 
 export const SOCKET_EVENT = Object.freeze({ INIT: "INIT", LISTEN: "LISTEN", READY: "READY", CLOSING: "CLOSING" });
 
@@ -15,7 +15,6 @@ const OPTIONS = {
   respectDoNotTrack: true,
   respectGlobalPrivacyControl: true,
 };
-const TYPES = { ...LISTENERS }; // as LISTENERS are in the order of the wire's numbers
 const CUSTOM = 9;
 const LONGEST_EVENT = 100_000; // characters
 const LONGEST_TARGET = 200; // characters
@@ -30,7 +29,10 @@ export class DataKraken extends EventTarget {
   #options;
   #ticket = null; // a promise of { endpoint, ticket, until }
   #socket = null; // what older ones say is ignored
+  #listening = null; // what Listen() promised last
   #page = null; // listens, while events are captured
+  #before = 0; // events stored on earlier connections
+  #said = 0; // events sent on this one
   #moved = 0; // when the pointer last moved
 
   constructor(options) {
@@ -39,29 +41,40 @@ export class DataKraken extends EventTarget {
     const objected = objection(this.#options);
     if (objected) this.#fail(objected, { code: "objection" });
     else this.#ticket = this.#init().catch((error) => void this.#fail(error));
-    window.addEventListener("pagehide", () => this.Close());
+    // A page that the browser keeps to come back to goes on then.
+    let paused = false;
+    window.addEventListener("pagehide", () => {
+      paused = this.#active();
+      this.Close();
+    });
+    window.addEventListener("pageshow", () => paused && this.Listen());
+  }
+
+  // Events that were sent on this connection and are not acknowledged.
+  get waiting() {
+    return this.CONN_STATE === SOCKET_EVENT.READY ? this.#said - (this.counts.stored - this.#before) : 0;
   }
 
   // Opens the connection; resolves to whether events are logged now. A ticket is good for one try, and for its
   // time only: another is had where it is needed.
   async Listen() {
-    if ([SOCKET_EVENT.LISTEN, SOCKET_EVENT.READY].includes(this.CONN_STATE)) return this.Ready;
+    if (this.#active()) return this.#listening;
     if (objection(this.#options)) return false;
     this.#show(SOCKET_EVENT.LISTEN);
-    this.Ready = this.#listen().catch((error) => {
+    this.#listening = this.#listen().catch((error) => {
       this.#fail(error);
       this.#close();
       return false;
     });
-    return this.Ready;
+    return this.#listening;
   }
 
   // Ends the session.
   Close() {
     try {
-      if (this.CONN_STATE !== SOCKET_EVENT.READY) return;
-      this.#page.settle();
-      this.#socket.send('{"type":"close"}');
+      if (!this.#active()) return;
+      this.#page?.settle();
+      if (this.CONN_STATE === SOCKET_EVENT.READY) this.#socket.send('{"type":"close"}');
       this.#close();
     } catch (error) {
       this.#fail(error);
@@ -104,6 +117,7 @@ export class DataKraken extends EventTarget {
     let ticket = await this.#ticket;
     if (!ticket || performance.now() > ticket.until) ticket = await this.#init();
     this.#ticket = null;
+    if (this.CONN_STATE !== SOCKET_EVENT.LISTEN) return false; // closed meanwhile
     const socket = new WebSocket(`${ticket.endpoint}?ticket=${encodeURIComponent(ticket.ticket)}`);
     this.#socket = socket;
     return new Promise((ready) => {
@@ -115,7 +129,8 @@ export class DataKraken extends EventTarget {
         }
       };
       socket.onopen = mine(() => {
-        this.counts.stored = 0; // the server counts by session
+        this.#before = this.counts.stored;
+        this.#said = 0;
         socket.send(JSON.stringify({ type: "start", meta: { device: device(), referrer: referrer() } }));
         this.#show(SOCKET_EVENT.READY);
         this.#attach();
@@ -134,7 +149,10 @@ export class DataKraken extends EventTarget {
     const { text, path } = this.#options;
     const { listeners, sampling } = this.meta;
     const names = LISTENERS.filter((name) => listeners.includes(name));
-    const tell = (kind, details, time) => this.#send(LISTENERS.indexOf(kind), this.#described(kind, details), time);
+    // They are in the order of the wire's numbers.
+    const tell = (kind, details, time) => {
+      this.#send(LISTENERS.indexOf(kind), this.#described(kind, details), time);
+    };
     this.#moved = performance.now();
     this.#page = { settle() {}, stop() {} }; // what is told at once counts too
     this.#page = listen(names, { sampling, text, path, target, masked: "" }, tell, (error) => this.#fail(error));
@@ -146,6 +164,10 @@ export class DataKraken extends EventTarget {
     const since = this.#moved;
     this.#moved = performance.now();
     return { X, Y, ellapsed: Math.round(this.#moved - since) };
+  }
+
+  #active() {
+    return [SOCKET_EVENT.LISTEN, SOCKET_EVENT.READY].includes(this.CONN_STATE);
   }
 
   #allows(name) {
@@ -163,13 +185,14 @@ export class DataKraken extends EventTarget {
     }
     this.#socket.send(text);
     this.counts.sent++;
+    this.#said++;
     this.#tell("captured", { type, timestamp, event });
     return true;
   }
 
   #hear({ type, stored, code, message, position }) {
     if (type === "ack") {
-      this.counts.stored = stored;
+      this.counts.stored = this.#before + stored; // the server counts by session
       this.#tell("acknowledged", { stored });
     } else if (type === "error") this.#fail(message, { code, position });
     else if (type === "shutdown") {
