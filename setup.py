@@ -39,7 +39,7 @@ setup(
     package_dir={"": "."},
     include_package_data=True,
     package_data={
-        "logui_tx": ["py.typed", "web/templates/*.html", "web/static/*"],
+        "logui_tx": ["py.typed", "web/templates/*.html", "web/static/*", "web/browser/*"],
         "logui_tx.registry": ["migrations/*.mako", "migrations/versions/*.py"],
     },
     install_requires=[

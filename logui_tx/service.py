@@ -44,7 +44,7 @@ from logui_tx.web.health import Health, HealthPage, State
 from logui_tx.web.kraken import InitPage, TicketDesk, allow_if_any
 from logui_tx.web.pages import demo_page, index_page
 from logui_tx.web.rate import Rate
-from logui_tx.web.site import Folder, Page, Root, make_site, static_files
+from logui_tx.web.site import Folder, Page, Root, client_files, make_site, static_files
 from logui_tx.web.tickets import Tickets
 from logui_tx.web.visitors import Visitors
 from logui_tx.web.websocket import Converse, Endpoint, EndpointFactory, Enter, Socket
@@ -194,6 +194,7 @@ class LoguiService(Service):
         self._root.putChild(b"healthz", HealthPage(self._reactor, checks))
         self._root.putChild(b"readyz", HealthPage(self._reactor, checks))
         self._root.putChild(b"static", static_files())
+        self._root.putChild(b"client", client_files())
         self._root.putChild(b"logui", Folder({"endpoint": Folder({"0.4.0": Folder({"": self._logui04()})})}))
         self._root.putChild(b"kraken", self._kraken())
 

@@ -1,3 +1,4 @@
+import re
 from html.parser import HTMLParser
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -73,4 +74,7 @@ class ContentSecurityPolicyTests(SynchronousTestCase):
         for page in (demo_page(""), index_page(True)):
             read = Reader(page)
             loaded |= {tag["src"] for tag in read.all("script")} | {tag["href"] for tag in read.all("link")}
-        self.assertEqual(loaded, {f"/static/{path.name}" for path in STATIC.iterdir()})
+        for script in STATIC.glob("*.js"):
+            loaded |= set(re.findall(r'from "([^"]+)"', script.read_text(encoding="utf-8")))
+        clients = {"/client/logui.js", "/client/kraken.js"}
+        self.assertEqual(loaded, {f"/static/{path.name}" for path in STATIC.iterdir()} | clients)

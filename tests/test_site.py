@@ -9,7 +9,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from logui_tx.web import site
-from logui_tx.web.site import STATIC, Folder, Page, Root, make_site, static_files
+from logui_tx.web.site import BROWSER, STATIC, Folder, Page, Root, client_files, make_site, static_files
 
 BODY = "<p>Grüße"
 
@@ -27,7 +27,13 @@ class SiteTestCase(TestCase):
 
     def setUp(self) -> None:
         root = Root(
-            {"": Page("top"), "demo": Page(BODY), "static": static_files(), "a": Folder({"b": Page("b")})}
+            {
+                "": Page("top"),
+                "demo": Page(BODY),
+                "static": static_files(),
+                "client": client_files(),
+                "a": Folder({"b": Page("b")}),
+            }
         )
         self.site = make_site(root, reactor, 16_384)
         self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
@@ -162,6 +168,23 @@ class HeaderTests(SiteTestCase):
             self.assertEqual(answer.headers["X-Content-Type-Options"], "nosniff", path)
             self.assertEqual(answer.headers["Referrer-Policy"], "same-origin", path)
             self.assertNotIn("Server", answer.headers, path)
+
+
+class ClientFileTests(SiteTestCase):
+    async def test_pages_of_any_site_may_use_them(self) -> None:
+        for name, kind in (("logui.js", "text/javascript"), ("kraken.d.ts", "text/plain")):
+            answer = await self.ask(f"/client/{name}", Origin="https://www.example.org")
+            self.assertEqual((answer.status, answer.body), (200, (BROWSER / name).read_bytes()))
+            self.assertEqual(answer.headers["Content-Type"], f"{kind}; charset=utf-8")
+            self.assertEqual(answer.headers["Access-Control-Allow-Origin"], "*")
+            self.assertEqual(answer.headers["Cross-Origin-Resource-Policy"], "cross-origin")
+            again = await self.ask(f"/client/{name}", If_None_Match=answer.headers["ETag"])
+            self.assertEqual((again.status, again.headers["Access-Control-Allow-Origin"]), (304, "*"))
+
+    async def test_nothing_else_is_for_them(self) -> None:
+        for path in ("/", "/demo/", "/static/demo.js", "/client/", "/client/nothing"):
+            answer = await self.ask(path)
+            self.assertNotIn("Access-Control-Allow-Origin", answer.headers, path)
 
 
 class StaticFileTests(SiteTestCase):

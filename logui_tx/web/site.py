@@ -15,10 +15,15 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 STATIC = Path(__file__).with_name("static")
+BROWSER = Path(__file__).with_name("browser")
+"""The browser clients: modules for other people's pages."""
 LINGER = 2.0
 """Seconds for a client to see that its request is too long, and to stop sending."""
 IDLE_TIMEOUT = 60
 """Seconds after which an HTTP connection that asks nothing is closed."""
+
+_TYPES = {".js": "text/javascript", ".ts": "text/plain"}
+"""Where the machine's own table may be of another mind: it often takes the second for video."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'self'",
@@ -54,10 +59,16 @@ class Root(Folder):
 
 
 class Page(Resource):
-    """A body that is known beforehand, at ``/x`` and ``/x/``; browsers ask each time whether it changed."""
+    """A body that is known beforehand, at ``/x`` and ``/x/``; browsers ask each time whether it changed.
 
-    def __init__(self, body: str | bytes, content_type: str = "text/html; charset=utf-8") -> None:
+    What is ``public`` may be used by the pages of any site.
+    """
+
+    def __init__(
+        self, body: str | bytes, content_type: str = "text/html; charset=utf-8", *, public: bool = False
+    ) -> None:
         Resource.__init__(self)
+        self._public = public
         self._body = body if isinstance(body, bytes) else body.encode()
         self._type = content_type
         self._tag = f'"{hashlib.sha256(self._body).hexdigest()[:32]}"'.encode()
@@ -68,6 +79,9 @@ class Page(Resource):
     def render_GET(self, request: Request) -> bytes:
         request.setHeader("Content-Type", self._type)
         request.setHeader("Cache-Control", "no-cache")
+        if self._public:
+            request.setHeader("Access-Control-Allow-Origin", "*")
+            request.setHeader("Cross-Origin-Resource-Policy", "cross-origin")
         return b"" if request.setETag(self._tag) is http.CACHED else self._body
 
 
@@ -76,8 +90,15 @@ def static_files() -> Folder:
     return Folder({path.name: Page(path.read_bytes(), _content_type(path)) for path in STATIC.iterdir()})
 
 
+def client_files() -> Folder:
+    """The browser clients and their types, read now."""
+    return Folder(
+        {path.name: Page(path.read_bytes(), _content_type(path), public=True) for path in BROWSER.iterdir()}
+    )
+
+
 def _content_type(path: Path) -> str:
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 

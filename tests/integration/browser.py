@@ -11,7 +11,9 @@ from typing import Any
 from playwright.sync_api import Page, expect, sync_playwright
 from twisted.trial.unittest import SynchronousTestCase
 
+from logui_tx.dialects.kraken import Kraken
 from logui_tx.dialects.logui04 import LogUI04
+from logui_tx.interfaces import IDialect
 from logui_tx.journal.reader import JournalReader
 from logui_tx.journal.schema import open_reader
 from logui_tx.model import Session
@@ -23,6 +25,7 @@ ARGUMENTS = [
     *["--disable-background-networking", "--disable-component-update", "--disable-sync"],
     "--host-resolver-rules=MAP study.example 127.0.0.1",
 ]
+DIALECTS: dict[str, IDialect] = {"logui-0.4": LogUI04(), "kraken": Kraken()}
 PATIENCE = 20_000
 """Milliseconds until something that never comes fails its test; nothing is expected to take long."""
 
@@ -66,15 +69,21 @@ class Account:
         expect(self.page.locator("#waiting")).to_have_text("0")
 
 
-class DemoPageTestCase(SynchronousTestCase):
-    command = (*TWISTD, "--demo")
+class BrowserTestCase(SynchronousTestCase):
+    """``self.page`` in a Chromium, ``self.server`` on ``self.data_dir``."""
+
+    command: tuple[str, ...] = TWISTD
+    without: tuple[str, ...] = ()
+    """Arguments that Playwright would give to Chromium and that are left out."""
 
     def setUp(self) -> None:
         self.data_dir = Path(self.enterContext(TemporaryDirectory()))
         self.server = self.serve()
         playwright = sync_playwright().start()
         self.addCleanup(playwright.stop)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE, ignore_default_args=list(self.without)
+        )
         self.addCleanup(browser.close)
         self.context = browser.new_context(viewport={"width": 1280, "height": 900})
         self.complaints: list[str] = []
@@ -92,6 +101,28 @@ class DemoPageTestCase(SynchronousTestCase):
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         return page
 
+    def stop(self) -> None:
+        self.assertEqual(self.server.stop(), 0, self.server.log)
+
+    def sessions(self, dialect: str = "logui-0.4") -> list[Session]:
+        with closing(open_reader(self.data_dir)) as connection:
+            return [one for one in JournalReader(connection).sessions() if one.dialect == dialect]
+
+    def stored(self, dialect: str = "logui-0.4") -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
+        """(sequence number, event, application-specific data) of all that is on disk."""
+        with closing(open_reader(self.data_dir)) as connection:
+            return [
+                (message.first_seq + place, json.loads(event.raw), json.loads(message.app_data))
+                for message in JournalReader(connection).messages(self.sessions(dialect))
+                for place, event in enumerate(DIALECTS[dialect].events(message.message))
+            ]
+
+
+class DemoPageTestCase(BrowserTestCase):
+    """The demo page."""
+
+    command = (*TWISTD, "--demo")
+
     def open_frozen(self) -> Account:
         """With a clock that stands still unless told to run: nothing is sent or tried again by time."""
         self.page.clock.install()
@@ -106,23 +137,6 @@ class DemoPageTestCase(SynchronousTestCase):
 
     def expect_state(self, state: str) -> None:
         expect(self.page.locator("#state")).to_have_attribute("data-state", state)
-
-    def stop(self) -> None:
-        self.assertEqual(self.server.stop(), 0, self.server.log)
-
-    def sessions(self) -> list[Session]:
-        with closing(open_reader(self.data_dir)) as connection:
-            return list(JournalReader(connection).sessions())
-
-    def stored(self) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
-        """(sequence number, event, application-specific data) of all that is on disk."""
-        with closing(open_reader(self.data_dir)) as connection:
-            reader = JournalReader(connection)
-            return [
-                (message.first_seq + place, json.loads(event.raw), json.loads(message.app_data))
-                for message in reader.messages(list(reader.sessions()))
-                for place, event in enumerate(LogUI04().events(message.message))
-            ]
 
     def assert_stored(self, account: Account) -> None:
         """All that was done, once and in order, in one session."""

@@ -18,7 +18,7 @@ class ServeTests(DemoPageTestCase):
         account.click_on("square")
         account.expect_acknowledged()
         self.assertEqual(self.complaints, [])
-        records = list(exported(self.data_dir, "Demo"))
+        records = [one for one in exported(self.data_dir, "Demo") if one["dialect"] == "logui-0.4"]
         self.assertEqual([record["event"]["eventDetails"] for record in records], account.events)
         self.assertEqual([record["seq"] for record in records], list(range(1, len(account.events) + 1)))
         self.assertEqual(len({record["sessionID"] for record in records}), 1)
