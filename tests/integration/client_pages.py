@@ -22,7 +22,8 @@ HTML = """<!doctype html>
 <body style="margin: 0; height: 4000px">
 <button id="buy" style="position: absolute; left: 10px; top: 10px; width: 80px; height: 30px">Buy it</button>
 <a id="next" href="/two" style="position: absolute; left: 10px; top: 60px">On</a>
-<form style="position: absolute; left: 10px; top: 100px"><input id="secret" type="password">
+<form style="position: absolute; left: 10px; top: 100px"><input id="secret" type="password"
+ autocomplete="off">
 </form>
 <p data-logui-mask style="position: absolute; left: 10px; top: 130px"><b id="patient">Jane Doe</b></p>
 <form id="search" action="/found" style="position: absolute; left: 10px; top: 200px"><input name="q"></form>

@@ -55,7 +55,6 @@ class StreamTests(KrakenClientTestCase):
     def test_what_is_done_is_stored(self) -> None:
         page = self.page
         page.mouse.move(20, 20)
-        page.wait_for_timeout(0)
         page.mouse.move(300, 300)
         page.locator("#buy").click()
         page.keyboard.press("Shift")
@@ -78,7 +77,7 @@ class StreamTests(KrakenClientTestCase):
         self.assertTrue(all(set(move) == {"X", "Y", "ellapsed"} for move in moves))
         self.assertTrue(all(move["ellapsed"] >= 0 for move in moves))
         self.assertEqual(sum(event["type"] == 3 for event in found), 1)
-        self.assertIn({"type": "scroll"}["type"] and 2, [event["type"] for event in found])
+        self.assertIn(2, [event["type"] for event in found])
         self.assertEqual(self.custom(), self.done)
         text = str(found)
         for word in ("horse", "Jane", "patient", "Shift", "secret"):
@@ -215,12 +214,7 @@ class StateTests(KrakenClientTestCase):
 
 
 class EndTests(KrakenClientTestCase):
-    """What is stored is a beginning of what was done: nothing twice, and no gap before what was acknowledged."""
-
-    def expect_beginning(self) -> None:
-        self.stop()
-        found = [one["n"] for one in self.custom()]
-        self.assertEqual(found, [n for n in range(len(self.done)) if n in set(found)])
+    """What was acknowledged is stored, and nothing twice."""
 
     def test_a_closed_tab(self) -> None:
         self.log(100)
@@ -250,7 +244,7 @@ class EndTests(KrakenClientTestCase):
         self.network.cut(up=True)
         self.wait_for("kraken.CONN_STATE === 'CLOSING'")
         self.assertFalse(self.page.evaluate("kraken.Log('x')"))
-        acknowledged = self.page.evaluate("kraken.counts.stored - errors.length * 0")
+        acknowledged = self.page.evaluate("kraken.counts.stored")
         self.assertTrue(self.page.evaluate("kraken.Listen()"))
         self.log(5)
         self.settle()
