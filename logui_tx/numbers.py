@@ -40,9 +40,16 @@ class Numbers:
         Others may be cut off at the same time, so each ``server`` has a place of its own, as far as a hash
         tells.
         """
-        place = crc32(server.encode()) % (BLIND // BLOCK)
-        first = (last // BLIND + 1) * BLIND + place * BLOCK + 1
+        first = (last // BLIND + 1) * BLIND + _place(server)
         return cls([(first, first + BLOCK - 1)])
+
+    def unused_above(self, last: int, server: str) -> int | None:
+        """The number above which nothing was used and may be given back; None where nothing may.
+
+        Below the last block others may hold some. What was taken blindly could be taken so again.
+        """
+        first = self.blocks[-1][0]
+        return None if first % BLIND == _place(server) else max(last, first - 1)
 
     @property
     def end(self) -> int:
@@ -67,3 +74,8 @@ class Numbers:
         if self.blocks and self.blocks[-1][1] + 1 == first:
             first = self.blocks.pop()[0]
         self.blocks.append((first, end))
+
+
+def _place(server: str) -> int:
+    """The first number of a server's place; not that of the store's first block."""
+    return (1 + crc32(server.encode()) % (BLIND // BLOCK - 1)) * BLOCK + 1

@@ -212,9 +212,8 @@ class Sharing:
             # Though its last socket is gone, something may be on its way to the disk.
             open=not at_rest,
         )
-        # Below the last block others may hold some.
-        unused_above = max(stands.last_seq, session.numbers.blocks[-1][0] - 1)
-        return Kept(encode_view(view), session.numbers.end, unused_above if at_rest else None)
+        unused_above = session.numbers.unused_above(stands.last_seq, self._server) if at_rest else None
+        return Kept(encode_view(view), session.numbers.end, unused_above)
 
     def _save_live(self) -> None:
         """Though nothing happened to them: the store would forget them, or has."""

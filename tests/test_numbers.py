@@ -61,6 +61,12 @@ class NumbersTests(SynchronousTestCase):
         self.assertEqual(len({Numbers.blind(5, name).end for name in names}), len(names))
         self.assertEqual(Numbers.blind(5, "a"), Numbers.blind(7, "a"))
 
+    def test_what_may_be_given_back(self) -> None:
+        self.assertEqual(Numbers([(1, 10)]).unused_above(7, "a"), 7)
+        self.assertEqual(Numbers([(1, 10), (31, 40)]).unused_above(35, "a"), 35)
+        self.assertEqual(Numbers([(1, 10), (31, 40)]).unused_above(7, "a"), 30)
+        self.assertIsNone(Numbers.blind(5, "a").unused_above(BLIND, "a"))
+
     @given(
         st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30)), min_size=1),
         st.lists(st.integers(0, 9), max_size=200),

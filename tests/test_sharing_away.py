@@ -81,6 +81,22 @@ class StoreAwayTests(SharingTestCase):
         self.log(self.c, third, 1)
         self.assertEqual(len(self.numbers(first.session.id)), 7)
 
+    def test_numbers_taken_blindly_are_not_given_back(self) -> None:
+        """Or the store gives them to another while this server, cut off again, takes them again."""
+        first = self.open(self.a)
+        self.end(self.a, first)
+        session_id = first.session.id
+        self.away(self.a)
+        second = self.open(self.a, session_id)
+        self.back(self.a)
+        self.end(self.a, second)
+        self.away(self.a)
+        third = self.open(self.a, session_id)
+        self.log(self.a, third, 1)
+        other = self.open(self.b, session_id, "other tab")
+        self.log(self.b, other, 1)
+        self.assertEqual(len(self.numbers(session_id)), 2)
+
     def test_a_session_that_only_others_know_begins_anew(self) -> None:
         first = self.open(self.a)
         self.end(self.a, first)
@@ -243,16 +259,14 @@ class SlowStoreTests(SharingTestCase):
         self.log(self.d, again, 1)
         self.assertEqual(self.jumps(self.d, self.id), [0])
 
-    def test_who_goes_on_elsewhere_while_it_comes_to_rest(self) -> None:
-        self.send(1)
-        self.saved()
+    def test_who_is_asked_while_it_comes_to_rest(self) -> None:
         self.d.leave(self.first)
         self.d.journal.commit()
         self.saved()
-        # What it will give back is held still.
-        again = self.open(self.a, self.id)
+        asked = self.a.ask(self.id)
+        self.pump()
+        self.assertNoResult(asked)
         self.finish()
-        self.log(self.a, again, 2)
-        third = self.open(self.d, self.id, "other tab")
-        self.log(self.d, third, 1)
-        self.assertEqual(self.numbers(self.id), [1, BLOCK + 1, 2 * BLOCK + 1])
+        self.pump()
+        self.assertTrue(self.successResultOf(asked).resumed)
+        self.assertEqual(self.jumps(self.a, self.id), [0])

@@ -22,8 +22,13 @@ def view(last_seq: int = 10, **more: Any) -> View:
         "app_data_version": 0,
         "app_data_server": "",
         "payload_ids": {},
+        "open": False,
     }
     return View(last_seq=last_seq, **(given | more))
+
+
+def live(last_seq: int = 10, **more: Any) -> View:
+    return view(last_seq, open=True, **more)
 
 
 def state(last_seq: int = 10, **more: Any) -> SessionState:
@@ -88,32 +93,32 @@ class PutTogetherTests(SynchronousTestCase):
         return self.whole({"me": own}, state(last_seq), reserved).numbers
 
     def test_a_block_of_ours_that_may_be_used(self) -> None:
-        self.assertEqual(self.numbers(view(10), 10, 100), [(1, 100)])
+        self.assertEqual(self.numbers(live(10), 10, 100), [(1, 100)])
         # Others hold more by now.
-        self.assertEqual(self.numbers(view(10), 10, 300), [(1, 100)])
+        self.assertEqual(self.numbers(live(10), 10, 300), [(1, 100)])
         # The journal knows more than our view.
-        self.assertEqual(self.numbers(view(10), 99, 100), [(1, 100)])
+        self.assertEqual(self.numbers(live(10), 99, 100), [(1, 100)])
 
     def test_a_block_that_is_used_up(self) -> None:
-        self.assertEqual(self.numbers(view(10), 100, 100), [])
+        self.assertEqual(self.numbers(live(10), 100, 100), [])
 
     def test_a_block_above_all_that_was_given(self) -> None:
-        self.assertEqual(self.numbers(view(200, numbers=[(201, 300)]), 200, 300), [(201, 300)])
-        self.assertEqual(self.numbers(view(57, numbers=[(1, 100), (201, 300)]), 57, 300), [(1, 100)])
+        self.assertEqual(self.numbers(live(200, numbers=[(201, 300)]), 200, 300), [(201, 300)])
+        self.assertEqual(self.numbers(live(57, numbers=[(1, 100), (201, 300)]), 57, 300), [(1, 100)])
 
     def test_a_block_below_what_another_gave(self) -> None:
-        views = {"me": view(10), "you": view(150, numbers=[(101, 200)])}
+        views = {"me": live(10), "you": live(150, numbers=[(101, 200)])}
         self.assertEqual(self.whole(views, state(10), 200).numbers, [])
 
     def test_a_block_that_was_given_back(self) -> None:
-        self.assertEqual(self.numbers(view(10, at_rest=True), 10, 10), [])
+        self.assertEqual(self.numbers(view(10), 10, 10), [])
         # And others hold numbers of it by now.
-        self.assertEqual(self.numbers(view(10, at_rest=True), 10, 110), [])
-        self.assertEqual(self.numbers(view(10), 10, 57), [])
+        self.assertEqual(self.numbers(view(10), 10, 110), [])
+        self.assertEqual(self.numbers(live(10), 10, 57), [])
 
     def test_a_store_that_is_away_was_given_nothing_back(self) -> None:
-        self.assertEqual(self.numbers(view(10, at_rest=True), 10, None), [(1, 100)])
         self.assertEqual(self.numbers(view(10), 10, None), [(1, 100)])
+        self.assertEqual(self.numbers(live(10), 10, None), [(1, 100)])
 
     # --- where it is open, and how it ended
 
@@ -189,7 +194,7 @@ class PutTogetherTests(SynchronousTestCase):
 
 class DecodeViewsTests(SynchronousTestCase):
     def test_what_was_encoded(self) -> None:
-        one = view(3, refused={"a": [1]}, end_reason="lost", open=True, payload_ids={"a": 1}, at_rest=True)
+        one = view(3, refused={"a": [1]}, end_reason="lost", open=True, payload_ids={"a": 1})
         self.assertEqual(decode_views({"you": encode_view(one)}), {"you": one})
 
     def test_what_cannot_be_read_is_left_out(self) -> None:
@@ -240,7 +245,7 @@ def shared(draw: st.DrawFn) -> tuple[dict[str, View], int, SessionState]:
             numbers=held,
             payload_ids=draw(instances),
             refused=draw(st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(1, 9), unique=True))),
-            at_rest=at_rest,
+            open=not at_rest,
         )
     own = views.get("me")
     found = state(own.last_seq if own else draw(st.integers(0, 5)), payload_ids=draw(instances))
@@ -270,4 +275,4 @@ class AnyViewsTests(SynchronousTestCase):
                 self.assertFalse(usable & held)
         # What is reserved next lies above them, so nobody is given them again.
         self.assertLessEqual(max(usable, default=0), reserved)
-        self.assertTrue(not usable or not views["me"].at_rest)
+        self.assertTrue(not usable or views["me"].open)
