@@ -1,4 +1,4 @@
-// The browser client of LogUI 0.4. See docs/clients.md for its use and docs/protocol.md for what is said.
+// The browser client of LogUI 0.4: docs/clients.md has its use, docs/protocol.md what is said.
 //
 // Events gather in a buffer, leave it as payloads into the outbox, and stay there until the server has answered
 // them. It answers in the order in which it was sent to, so an answer is to the first one in flight.
@@ -61,7 +61,7 @@ export class LogUI extends EventTarget {
     this.#options = { ...OPTIONS, ...options };
     const { endpoint, token, appData } = this.#options;
     this.#known = changed({}, appData);
-    // A frame of the same origin has the same storage; it must not take what the page around it is sending.
+    // A frame of the same origin shares the storage; what the page around it sends is not its business.
     const frame = self === top ? "" : location.pathname;
     this.#outbox = new Outbox(`${endpoint} ${String(token).slice(-16)}${frame}`, randomText());
     this.#connection = new Connection(endpoint, {
@@ -430,8 +430,8 @@ export class LogUI extends EventTarget {
     this.#flush();
   }
 
-  // Payloads after one that could not be stored are answered with 500 too. All of them go again, in order, when
-  // the last answer is there: sooner, a later one could be stored first, and the earlier one look like a repeat.
+  // Payloads after one that could not be stored are answered with 500 too. All go again, in order, when the last
+  // answer is there: sooner, a later one could be stored first, and the earlier one look like a repeat.
   // A server that shuts down is left when nothing is owed, for it may wait for us, and another may take over.
   #rest() {
     this.#transmit();
