@@ -108,6 +108,19 @@ class AtOnceTests(SharingTestCase):
         self.assertEqual(self.numbers(self.id), [1, 2, BLOCK + 1])
         self.assertEqual(self.a.live, {})
 
+    def test_what_is_on_its_way_is_waited_for_though_another_tab_stays(self) -> None:
+        self.open(self.a, self.id, "three")
+        in_flight = self.a.log(self.first, 2)
+        self.a.journal.stuck = True
+        moved = self.b.ask(self.id, "one")
+        self.pump()
+        self.assertEqual(self.a.evicted, [self.first])
+        self.assertNoResult(moved)
+        self.a.journal.stuck = False
+        self.pump()
+        self.successResultOf(in_flight)
+        self.assertEqual(self.successResultOf(moved).last_payload_id, 2)
+
     def test_a_page_load_that_moves_to_a_server_that_had_not_the_session(self) -> None:
         in_flight = self.b.log(self.second, 1)
         moved = self.c.ask(self.id, "two")

@@ -255,6 +255,7 @@ class SlowStoreTests(SharingTestCase):
         self.finish()
         self.pump()
         again = self.successResultOf(asked)
+        self.assertIs(self.d.live[self.id], again.session)
         self.assertTrue(again.resumed)
         self.log(self.d, again, 1)
         self.assertEqual(self.jumps(self.d, self.id), [0])
