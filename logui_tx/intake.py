@@ -68,6 +68,7 @@ class LiveSession:
     neighbours: set[str] = field(factory=set)
     reserving: bool = False
     told: int = 0
+    looking: bool = False
 
     def roll_back(self) -> None:
         """Forget what did not get stored."""
@@ -134,13 +135,15 @@ def _nobody(_sessions: Sequence[LiveSession]) -> None:
 class Intake:
     """Between the conversations and the journal; lives in the reactor's thread.
 
-    ``append`` hands an entry to the journal, which answers through :meth:`settled`. ``publish`` and
-    ``more_numbers`` (called where a session will soon have no sequence numbers left) are set by who shares.
+    ``append`` hands an entry to the journal, which answers through :meth:`settled`. ``publish``,
+    ``more_numbers`` (a session will soon have no sequence numbers left) and ``look_again`` (a payload is owed
+    before others are stored) are set by who shares.
     """
 
     def __init__(self, clock: IReactorTime, append: Callable[[Entry], None], limits: Limits) -> None:
         self.publish: Publish = _nobody
         self.more_numbers: Callable[[LiveSession], None] = lambda _session: None
+        self.look_again: Callable[[LiveSession], None] = lambda _session: None
         self._clock = clock
         self._append = append
         self._limits = limits
@@ -193,6 +196,7 @@ class Intake:
             refused = session.refused.get(instance)
             if refused and payload_id > refused[0]:
                 session.refuse(instance, payload_id)
+                self.look_again(session)
                 return fail(
                     NotStored(f"payload {refused[0]} could not be stored and has to be sent again first")
                 )

@@ -63,10 +63,10 @@ class LiveSessions:
         """
         now = self._intake.now()
         self._intake.check_size(AppData().changed(hello.app_data), _too_much)
-        found, jump = None, 0
+        found = None
         if hello.session_id is not None:
-            found, jump = await self._resume(hello.session_id, flight, dialect, hello)
-        session = found or self._begin(flight, dialect, hello, connection, now)
+            found = await self._resume(hello.session_id, flight, dialect, hello)
+        session = found.session if found else self._begin(flight, dialect, hello, connection, now)
         clock_offset = None if hello.client_time is None else hello.client_time - now
         opened = Opened(session, hello.instance, found is not None, clock_offset, now)
         joined = session.id in self.live
@@ -75,8 +75,11 @@ class LiveSessions:
         session.end_reason = None
         try:
             if joined:
-                await self._sharing.claim(session, hello.instance)
-            await self._enter(opened, hello, jump)
+                await self._sharing.claim(session, hello.instance, frozenset())
+            await self._enter(opened, hello, found.jump if found else 0)
+            if found is not None and not joined:
+                # Another server may have woken it at the same moment: from now on each sees the other.
+                await self._sharing.claim(session, hello.instance, found.asked)
         except BaseException:
             self.leave(opened, EndReason.LOST)
             raise
@@ -128,10 +131,8 @@ class LiveSessions:
         )
         return LiveSession(row.id, flight.id, SessionHandle(row), now, numbers=self._sharing.new_numbers())
 
-    async def _resume(
-        self, session_id: str, flight: Flight, dialect: str, hello: Hello
-    ) -> tuple[LiveSession | None, int]:
-        """The session, if it is the flight's and may be gone on with, and where its sequence jumps to."""
+    async def _resume(self, session_id: str, flight: Flight, dialect: str, hello: Hello) -> Woken | None:
+        """The session, if it is the flight's and may be gone on with."""
 
         def may_resume(whole: Whole) -> bool:
             state = whole.state
@@ -146,21 +147,19 @@ class LiveSessions:
 
         while session_id in self._resting or session_id in self._waking:
             await (self._when_ended if session_id in self._resting else self._when_woken)(session_id)
-        session = self.live.get(session_id)
-        jump = 0
-        if session is None:
-            woken = await self._wake(session_id, hello, may_resume)
-            if woken is None:
-                return None, 0
-            session, jump = woken.session, woken.jump
+        live = self.live.get(session_id)
+        found = Woken(live) if live is not None else await self._wake(session_id, hello, may_resume)
+        if found is None:
+            return None
+        session = found.session
         if session.flight_id != flight.id or session.handle.row.dialect != dialect:
-            return None, 0
+            return None
         if session.end_reason is EndReason.SHUTDOWN_CLIENT:
-            return None, 0
+            return None
         if not session.sockets and not session.neighbours and self._too_late(session.last_activity):
-            return None, 0
+            return None
         self._intake.check_size(session.now.app_data.changed(hello.app_data), _too_much)
-        return session, jump
+        return found
 
     def _too_late(self, last_activity: int) -> bool:
         return self._intake.now() - last_activity > self._limits.resume_window * 1000

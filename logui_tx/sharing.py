@@ -39,10 +39,14 @@ REFRESHES = 3
 
 @define(eq=False)
 class Woken:
-    """A session that goes on here; where its sequence ``jump`` s to, 0 where it does not."""
+    """A session that goes on here, and where its sequence jumps to: 0 where it does not.
+
+    ``asked`` are the servers that have just been asked to let go of the page load.
+    """
 
     session: LiveSession
-    jump: int
+    jump: int = 0
+    asked: frozenset[str] = frozenset()
 
 
 class Sharing:
@@ -77,6 +81,7 @@ class Sharing:
         if self._store.shared:
             self._intake.publish = self._publish
             self._intake.more_numbers = self._more_numbers
+            self._intake.look_again = self._look_again
             self._schedule_refresh()
 
     def stop(self) -> None:
@@ -100,9 +105,10 @@ class Sharing:
         whole = await self._whole(session_id)
         if whole is None or not may_resume(whole):
             return None
-        if whole.others:
-            still_open = await self._neighbours.ask_release(session_id, instance, whole.others)
-            whole = await self._whole(session_id, whole.others - still_open)
+        asked = whole.others
+        if asked:
+            still_open = await self._neighbours.ask_release(session_id, instance, asked)
+            whole = await self._whole(session_id, asked - still_open)
             if whole is None or not may_resume(whole):
                 return None
         numbers = await self._numbers(session_id, whole)
@@ -110,23 +116,42 @@ class Sharing:
         first = numbers.first(whole.state.last_seq, 0)
         assert first is not None
         if first == whole.state.last_seq + 1:
-            return Woken(session, 0)
+            return Woken(session, 0, asked)
         session.now.last_seq = session.committed.last_seq = first - 1
-        return Woken(session, first)
+        return Woken(session, first, asked)
 
-    async def claim(self, session: LiveSession, instance: str) -> None:
+    async def claim(self, session: LiveSession, instance: str, asked_before: AbstractSet[str]) -> None:
         """A page load that came to a session that is live here: other servers let go of it."""
         if not self._store.shared:
             return
-        asked = session.neighbours | await self._open_elsewhere(session.id)
+        asked = (session.neighbours | await self._open_elsewhere(session.id)) - asked_before
         if not asked:
             return
         still_open = await self._neighbours.ask_release(session.id, instance, asked)
         # Who asked here meanwhile stays.
         session.neighbours = still_open | (session.neighbours - asked)
+        await self._learn(session)
+
+    async def _learn(self, session: LiveSession) -> None:
+        """What others have written down of the session."""
         whole = await self._whole(session.id)
-        if whole is not None:
-            session.learn(whole.state.payload_ids, whole.state.refused)
+        if whole is None:
+            return
+        session.learn(whole.state.payload_ids, whole.state.refused)
+        self._take_over(session, whole.state.app_data, whole.app_data_version, whole.app_data_server)
+
+    def _look_again(self, session: LiveSession) -> None:
+        """A payload is owed here: another server may have stored it while one of us was cut off."""
+        if session.looking or self._store.away is not None:
+            return
+
+        def done(_outcome: Any) -> None:
+            session.looking = False
+
+        session.looking = True
+        Deferred.fromCoroutine(self._learn(session)).addErrback(
+            lambda failure: log.failure("a session", failure=failure)
+        ).addBoth(done)
 
     async def _open_elsewhere(self, session_id: str) -> set[str]:
         """Also those that could not say so, because the store was away."""
@@ -217,7 +242,8 @@ class Sharing:
 
     def _save_live(self) -> None:
         """Though nothing happened to them: the store would forget them, or has."""
-        live = [session for session in self.live.values() if session.sockets]
+        # One that could not be stored yet would be taken for erased by who looks for it in the journal.
+        live = [each for each in self.live.values() if each.sockets and each.handle.number is not None]
         if live:
             self._publish(live)
             for session in live:
@@ -250,12 +276,15 @@ class Sharing:
         session = self.live.get(session_id)
         if session is None or not session.sockets:
             return
+        self._take_over(session, app_data, version, server)
+        if (version, server) < self._version(session.committed.app_data):
+            # Who tells of an older change was cut off.
+            self._tell_data(session)
+
+    def _take_over(self, session: LiveSession, app_data: bytes, version: int, server: str) -> None:
         if (version, server) > self._version(session.now.app_data):
             taken = self._intake.take_over(session, AppData.decode(app_data, version, server))
             taken.addErrback(lambda failure: failure.trap(NotStored))
-        elif (version, server) < self._version(session.committed.app_data):
-            # Who tells of an older change was cut off.
-            self._tell_data(session)
 
     def _version(self, app_data: AppData) -> tuple[int, str]:
         return app_data.version, app_data.server or self._server
