@@ -166,3 +166,53 @@ class AtOnceTests(SharingTestCase):
         self.successResultOf(other)
         self.change(self.a, self.first, k=b"2")
         self.assertEqual(self.data(), {b'{"k":2}'})
+
+
+class WokenAtOnceTests(SharingTestCase):
+    """Two servers go on with a session that rests before either can see the other."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        first = self.open(self.a, None, "one", k=b"1")
+        self.id = first.session.id
+        self.log(self.a, first, 1)
+        self.end(self.a, first)
+
+    def both(self) -> list[Opened]:
+        asked = [self.b.ask(self.id, "two", k=b"2"), self.c.ask(self.id, "three", k=b"3")]
+        self.assertTrue(self.b.journal.waiting)
+        self.assertTrue(self.c.journal.waiting)
+        self.pump()
+        return [self.successResultOf(each) for each in asked]
+
+    def test_they_find_each_other(self) -> None:
+        opened = self.both()
+        known = [each.session.neighbours for each in opened]
+        self.assertEqual(known, [{"c"}, {"b"}])
+        for server, each in zip((self.b, self.c), opened, strict=True):
+            self.log(server, each, 1)
+        self.numbers(self.id)
+
+    def test_they_come_to_have_the_same_data(self) -> None:
+        one, two = self.both()
+        self.b.change(one, x=b"1")
+        self.pump()
+        self.assertEqual(one.session.committed.app_data, two.session.committed.app_data)
+
+
+class OwedTests(SharingTestCase):
+    def test_what_is_owed_here_was_stored_elsewhere(self) -> None:
+        here = self.open(self.a, None, "tab")
+        session = here.session
+        refused = self.a.log(here, 1)
+        self.a.journal.commit(error=FULL)
+        self.failureResultOf(refused, NotStored)
+        # The page stores it at another server while the first cannot say that it has let go.
+        self.away(self.a)
+        there = self.open(self.b, session.id, "tab")
+        self.log(self.b, there, 1)
+        self.back(self.a)
+        late = self.a.log(here, 2)
+        self.failureResultOf(late, NotStored)
+        self.pump()
+        self.log(self.a, here, 2)
