@@ -73,6 +73,9 @@ class OutageTests(TwoServersTestCase):
             self.assertEqual([(seq, number) for seq, number, _ in stored], expected)
         for name in "ab":
             self.assertEqual(jumps(self.folders[name]), [])
+        for service in self.services.values():
+            store = service._parts.store
+            await self.until(lambda store=store: store._new_life is None)
         # What could not be written meanwhile is there: each goes on at the other server without a gap.
         for n, client in enumerate(clients):
             client.socket.close(1000)

@@ -15,6 +15,7 @@ from logui_tx.errors import StoreAway
 from logui_tx.interfaces import ISessionStore
 from logui_tx.model import Kept, Known
 from logui_tx.stores import open_store
+from logui_tx.stores.redis import store as redis_store
 from logui_tx.stores.redis.store import RedisSessionStore
 from logui_tx.testing import SharedSessionStoreContract
 from tests.integration.redis import RedisServer
@@ -96,7 +97,7 @@ class AddressTests(RedisTestCase):
             await store.save({"one": Kept(b"%d" % number)}, 60)
             self.assertEqual(len((await store.load("one")).views), number + 1)
         keys = self.redis.cli("-a", "s3cret word", "--no-auth-warning", "-n", "3", "keys", "*").split()
-        self.assertEqual(sorted(keys), ["a:servers", "a:session:one"])
+        self.assertEqual(sorted(keys), ["a:life", "a:servers", "a:session:one"])
         self.assertEqual(self.redis.cli("-a", "s3cret word", "--no-auth-warning", "dbsize"), "0")
 
     async def test_a_wrong_password(self) -> None:
@@ -163,6 +164,26 @@ class AwayTests(RedisTestCase):
         self.assertEqual(await store.load("one"), Known({"me": b"3"}, 1_000))
         self.assertEqual(await store.load("two"), Known({"me": b"4"}, 500))
 
+    async def test_data_that_was_lost_is_told_again_before_numbers_are_reserved(self) -> None:
+        self.patch(redis_store, "NEW_LIFE", 1.0)
+        store = await self.ready()
+        self.assertEqual(await store.reserve("one", 10, 0, 60), 10)
+        self.redis.cli("flushall")
+        await until(lambda: self.redis.cli("exists", "logui:life") == "1")
+        await until(lambda: store._new_life is not None)
+        await self.assertFailure(store.reserve("one", 10, 0, 60), StoreAway)
+        await store.save({"one": Kept(b"1", 10)}, 60)
+        await until(lambda: store._new_life is None)
+        self.assertEqual(await store.reserve("one", 10, 0, 60), 20)
+
+    async def test_a_life_that_goes_on(self) -> None:
+        store = await self.ready()
+        self.redis.freeze()
+        await store.save({"one": Kept(b"1")}, 60)
+        self.redis.thaw()
+        await until(lambda: store.away is None)
+        self.assertEqual(await store.reserve("one", 10, 0, 60), 10)
+
     async def test_no_answer_is_waited_for_once(self) -> None:
         store = await self.ready()
         self.redis.freeze()
@@ -215,7 +236,7 @@ class AwayTests(RedisTestCase):
         await store.save({"other": Kept(b"y")}, 30)
         self.redis.start()
         await until(lambda: store.away is None)
-        self.assertEqual(self.redis.cli("dbsize"), "1502")
+        self.assertEqual(self.redis.cli("dbsize"), "1503")
         self.assertEqual(await store.load("s1499"), Known({"me": b"x" * 1_000}, 1_499))
 
     async def test_messages_are_heard_again(self) -> None:

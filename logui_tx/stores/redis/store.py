@@ -6,6 +6,7 @@
     PREFIX:ticket:ID     a ticket that was issued and not used yet
     PREFIX:used:ID       a ticket that was issued without Redis and is used
     PREFIX:servers       sorted set: the servers, by when they were last heard of
+    PREFIX:life          a random text; another one tells that the data was lost meanwhile
     PREFIX:to:SERVER     channel of one server
     PREFIX:all           channel of all
 
@@ -34,6 +35,9 @@ from logui_tx.stores.redis.unwritten import Unwritten
 log = Logger()
 
 PROBE_INTERVAL = 1.0
+NEW_LIFE = 5.0
+"""Seconds after Redis has lost its data in which no numbers are reserved: until every server that was cut off
+has told again which ones it holds."""
 _CHUNK = 200
 _NAME_BYTES = 16
 
@@ -58,7 +62,8 @@ _HEARTBEAT = """
 local now = tonumber(redis.call('TIME')[1])
 if ARGV[1] ~= '' then redis.call('ZADD', KEYS[1], now, ARGV[1]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 10)
-return redis.call('ZCARD', KEYS[1])
+redis.call('SET', KEYS[2], ARGV[2], 'NX')
+return {redis.call('ZCARD', KEYS[1]), redis.call('GET', KEYS[2])}
 """
 
 
@@ -77,6 +82,8 @@ class RedisSessionStore:
         self._server = ""
         # Among all that hear a channel, this end knows its own words.
         self._mark = os.urandom(_NAME_BYTES)
+        self._life: bytes | None = None
+        self._new_life: IDelayedCall | None = None
         self._heard: Callable[[bytes], None] = lambda _message: None
         self._back: Callable[[], None] = lambda: None
         self._unwritten = Unwritten()
@@ -120,6 +127,8 @@ class RedisSessionStore:
             self.away = "this server has stopped"
             if self._probe is not None:
                 self._probe.cancel()
+            if self._new_life is not None:
+                self._new_life.cancel()
             while self._used:
                 self._used.popitem()[1][2].cancel()
             self._link.stop()
@@ -165,7 +174,12 @@ class RedisSessionStore:
         self._probing = False
 
     async def _beat(self) -> None:
-        self.servers = int(await self._link.script(_HEARTBEAT, [self._key("servers")], [self._server]))
+        keys, arguments = [self._key("servers"), self._key("life")], [self._server, os.urandom(16).hex()]
+        servers, life = await self._link.script(_HEARTBEAT, keys, arguments)
+        self.servers = int(servers)
+        if self._life not in (None, life):
+            self._begin_new_life()
+        self._life = life
         if self.away is None:
             return
         await self._write_back()
@@ -175,6 +189,15 @@ class RedisSessionStore:
         log.info("the session store answers")
         self._back()
         self._tell_ready()
+
+    def _begin_new_life(self) -> None:
+        log.warn("the session store has lost what it knew; it is told again")
+        if self._new_life is not None:
+            self._new_life.cancel()
+        self._new_life = self._reactor.callLater(NEW_LIFE, self._end_new_life)
+
+    def _end_new_life(self) -> None:
+        self._new_life = None
 
     async def _write_back(self) -> None:
         while self._unwritten:
@@ -240,6 +263,8 @@ class RedisSessionStore:
         """See :meth:`ISessionStore.reserve`."""
         if self.away is not None:
             return fail(StoreAway(self.away))
+        if self._new_life is not None:
+            return fail(StoreAway("it has lost what it knew, and is being told again"))
         asked = self._link.script(_RESERVE, [self._session(session_id)], [count, above, _ms(ttl)])
         return asked.addCallbacks(int, self._note_away)
 
