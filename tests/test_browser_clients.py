@@ -7,15 +7,23 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.model import LISTENERS
-from logui_tx.web.site import BROWSER
+from logui_tx.web.site import BROWSER, client_file
 from tests.test_docs import read, table
 
 LARGEST = 6_144
-"""Bytes, compressed."""
+"""Bytes of all that a page loads for a client, each file compressed by itself."""
 
 
 def source(name: str) -> str:
     return (BROWSER / name).read_text(encoding="utf-8")
+
+
+def loaded(name: str) -> set[str]:
+    """A script and all that it imports."""
+    names = {name}
+    for imported in re.findall(r'\bfrom "\./([^"]+)"', source(name)):
+        names |= loaded(imported)
+    return names
 
 
 def options(script: str) -> set[str]:
@@ -40,8 +48,27 @@ def documented(heading: str, head: str) -> set[str]:
 
 class FileTests(SynchronousTestCase):
     def test_they_are_small(self) -> None:
-        for path in BROWSER.iterdir():
-            self.assertLess(len(gzip.compress(path.read_bytes(), 9)), LARGEST, path.name)
+        """As they are served."""
+        self.assertEqual(loaded("logui.js"), {"logui.js", "listeners.js"})
+        for name in ("logui.js", "kraken.js"):
+            sizes = {one: len(gzip.compress(client_file(one), 9)) for one in loaded(name)}
+            self.assertLess(sum(sizes.values()), LARGEST, sizes)
+
+    def test_what_is_left_out(self) -> None:
+        served = client_file("logui.js").decode()
+        self.assertNotIn("\n\n", served)
+        lines = (line.strip() for line in source("logui.js").splitlines())
+        self.assertEqual(served.splitlines(), [line for line in lines if line and not line.startswith("//")])
+        self.assertEqual(client_file("logui.d.ts").decode(), source("logui.d.ts"))
+
+    def test_nothing_is_harmed_by_that(self) -> None:
+        """No string, template or comment spans lines."""
+        for path in BROWSER.glob("*.js"):
+            for line in source(path.name).splitlines():
+                self.assertNotIn("/*", line, path.name)
+                self.assertFalse(line.endswith("\\"), line)
+                for mark in '`"' if not line.strip().startswith("//") else "":
+                    self.assertEqual(line.count(mark) % 2, 0, line)
 
     def test_what_they_import_is_there(self) -> None:
         """From the same folder and nowhere else."""
@@ -77,7 +104,7 @@ class TypeTests(SynchronousTestCase):
         for file, heading in self.names:
             typed = source(f"{file}.d.ts").partition("export interface Options {")[2].partition("\n}")[0]
             names = options(source(f"{file}.js"))
-            self.assertGreater(len(names), 5)
+            self.assertGreater(len(names), 3)
             self.assertEqual(set(re.findall(r"(?m)^  (\w+)\??:", typed)), names)
             self.assertEqual(documented(heading, "option default"), names)
 
@@ -101,9 +128,9 @@ class TypeTests(SynchronousTestCase):
                 self.assertIn(f"`{name}`", text)
 
     def test_states(self) -> None:
-        shown = set(re.findall(r'#(?:show|off)\([^)]*?"(\w+)"', source("logui.js"))) - {"discarded"}
+        shown = set(re.findall(r'#(?:show|off)\([^)]*?"(\w+)"', source("logui.js")))
         typed = source("logui.d.ts").partition("type State =")[2].partition(";")[0]
-        self.assertLessEqual(shown - {"stopped"}, set(re.findall(r'"(\w+)"', typed)))
+        self.assertLessEqual(shown, set(re.findall(r'"(\w+)"', typed)))
 
 
 class SnippetTests(SynchronousTestCase):

@@ -9,7 +9,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from logui_tx.web import site
-from logui_tx.web.site import BROWSER, STATIC, Folder, Page, Root, client_files, make_site, static_files
+from logui_tx.web.site import STATIC, Folder, Page, Root, client_file, client_files, make_site, static_files
 
 BODY = "<p>Grüße"
 
@@ -174,7 +174,7 @@ class ClientFileTests(SiteTestCase):
     async def test_pages_of_any_site_may_use_them(self) -> None:
         for name, kind in (("logui.js", "text/javascript"), ("kraken.d.ts", "text/plain")):
             answer = await self.ask(f"/client/{name}", Origin="https://www.example.org")
-            self.assertEqual((answer.status, answer.body), (200, (BROWSER / name).read_bytes()))
+            self.assertEqual((answer.status, answer.body), (200, client_file(name)))
             self.assertEqual(answer.headers["Content-Type"], f"{kind}; charset=utf-8")
             self.assertEqual(answer.headers["Access-Control-Allow-Origin"], "*")
             self.assertEqual(answer.headers["Cross-Origin-Resource-Policy"], "cross-origin")

@@ -93,8 +93,21 @@ def static_files() -> Folder:
 def client_files() -> Folder:
     """The browser clients and their types, read now."""
     return Folder(
-        {path.name: Page(path.read_bytes(), _content_type(path), public=True) for path in BROWSER.iterdir()}
+        {
+            path.name: Page(client_file(path.name), _content_type(path), public=True)
+            for path in BROWSER.iterdir()
+        }
     )
+
+
+def client_file(name: str) -> bytes:
+    """What is served of a file of the browser clients: scripts go without indentation, empty lines and lines
+    that are only a comment. No string or template of theirs may span lines."""
+    source = (BROWSER / name).read_bytes()
+    if not name.endswith(".js"):
+        return source
+    lines = [line.strip() for line in source.splitlines()]
+    return b"".join(line + b"\n" for line in lines if line and not line.startswith(b"//"))
 
 
 def _content_type(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from logui_tx.web.site import BROWSER
+from logui_tx.web.site import client_file
 from tests.integration.browser import PATIENCE, BrowserTestCase
 from tests.integration.process import logui_json
 
@@ -42,7 +42,7 @@ class PageServer:
             def do_GET(self) -> None:
                 name = self.path.removeprefix("/client/")
                 script = self.path.startswith("/client/")
-                body = (BROWSER / name).read_bytes() if script else (HTML % outer.script).encode()
+                body = client_file(name) if script else (HTML % outer.script).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "text/javascript" if script else "text/html")
                 self.send_header("Content-Length", str(len(body)))

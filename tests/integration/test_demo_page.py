@@ -266,6 +266,7 @@ class ScriptedTests(DemoPageTestCase):
         self.script(lambda message: None)
         account = self.open_frozen()
         account.wander(20)
+        self.page.locator("#condition").fill("B")
         self.page.locator("#condition").press("Enter")
         account.wander(20, 20)
         payload, change = "LogUIEventPayload", "LogUIAppSpecificLogDataChange"

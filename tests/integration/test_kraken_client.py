@@ -61,7 +61,9 @@ class StreamTests(KrakenClientTestCase):
         page.locator("#secret").click()
         page.keyboard.type("correct horse")
         page.locator("#patient").click()
-        page.evaluate("scrollTo(0, 500)")
+        page.evaluate(
+            "new Promise((seen) => { addEventListener('scroll', seen, { once: true }); scrollTo(0, 500) })"
+        )
         self.log(1)
         page.evaluate("kraken.Close()")
         self.assertEqual(page.evaluate("kraken.CONN_STATE"), "CLOSING")
@@ -185,11 +187,12 @@ class StateTests(KrakenClientTestCase):
         )
         asked: list[str] = []
         self.page.on("request", lambda request: asked.append(request.method))
-        self.use(MAKE, **self.options())
+        self.use(MAKE, **self.options(respectGlobalPrivacyControl=True))
         self.visit()
         self.wait_for("window.errors?.length === 1")
         self.assertFalse(self.page.evaluate("kraken.Listen()"))
         self.assertNotIn("POST", asked)
+        self.open()
 
     def test_https_makes_the_socket_safe(self) -> None:
         """A proxy may not say by what it was asked."""

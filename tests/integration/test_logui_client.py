@@ -11,7 +11,6 @@ window.errors = [];
 window.logui = start(options);
 logui.addEventListener("error", ({ detail }) => errors.push(detail.message));
 """
-EVERYTHING = {"mousemove": 0, "scroll": 20, "resize": 20}
 
 
 class LogUITestCase(ClientTestCase):
@@ -24,7 +23,7 @@ class LogUITestCase(ClientTestCase):
 
     def options(self, **more: Any) -> dict[str, Any]:
         endpoint = f"http://127.0.0.1:{self.network.port}/logui/endpoint/0.4.0/"
-        plain = {"endpoint": endpoint, "token": self.flight["token"], "listeners": [], "sampling": EVERYTHING}
+        plain = {"endpoint": endpoint, "token": self.flight["token"], "listeners": [], "sampling": 0}
         return {**plain, **more}
 
     def open(self, path: str = "/", **more: Any) -> Page:
@@ -86,7 +85,7 @@ class CaptureTests(LogUITestCase):
         self.assertNotIn("secret", json.dumps(self.details()))
 
     def test_a_sampled_move_ends_where_the_pointer_rests(self) -> None:
-        page = self.open(listeners=["mousemove"], sampling={"mousemove": 60_000})
+        page = self.open(listeners=["mousemove"], sampling=60_000)
         for n in range(5):
             page.mouse.move(10 + n, 10)
         page.evaluate("dispatchEvent(new Event('pagehide'))")
@@ -94,7 +93,7 @@ class CaptureTests(LogUITestCase):
         self.assertEqual([(e["x"], e["y"]) for e in self.details()], [(10, 10), (14, 10)])
 
     def test_nothing_of_fields_and_of_what_is_masked(self) -> None:
-        page = self.open(listeners=["mouseclick", "keyboard", "submit"], text=50)
+        page = self.open(listeners=["mouseclick", "keyboard", "submit"])
         page.locator("#secret").click()
         page.keyboard.type("correct horse")
         page.locator("#patient").click()
@@ -115,9 +114,8 @@ class CaptureTests(LogUITestCase):
         self.assertEqual([e["type"] for e in found[3:11]], ["keydown"] * 8)
         self.assertEqual(found[-2]["type"], "submit")
         self.assertEqual(found[-1]["target"], {"id": "buy", "tag": "button"})
-        self.assertEqual(found[-1]["text"], "Buy it")
         self.assertEqual(found[-2]["target"], {"id": "search", "tag": "form"})
-        for word in ("correct", "horse", "battery", "Jane", "patient", "Shift"):
+        for word in ("correct", "horse", "battery", "Jane", "patient", "Shift", "Buy it"):
             self.assertNotIn(word, json.dumps(found))
 
     def test_data_holds_from_where_it_was_set(self) -> None:

@@ -9,6 +9,7 @@ from tests.integration.process import logui_json
 from tests.integration.test_logui_client import START, LogUITestCase
 
 CONSENT = "options.consent = new Promise((yes, no) => Object.assign(window, { yes, no }));" + START
+MADE = START.replace("start }", "LogUI }").replace("start(options)", "new LogUI(options)")
 
 
 class ConsentTests(LogUITestCase):
@@ -38,6 +39,32 @@ class ConsentTests(LogUITestCase):
         self.settle()
         self.expect_stored()
 
+    def test_asked_for_at_the_start(self) -> None:
+        """What start() is given overrides what the client was made with, and holds from then on."""
+        self.use(MADE, **self.options(token="nonsense", appData={"a": 1}))
+        self.upgrades: list[str] = []
+        self.page.on("websocket", lambda socket: self.upgrades.append(socket.url))
+        self.visit()
+        self.wait_for("window.logui")
+        self.page.evaluate(
+            """(token) => {
+                const consent = new Promise((yes) => Object.assign(window, { yes }));
+                logui.start({ token, appData: { b: 2 }, consent });
+                logui.start({ token: "ignored" });
+                logui.setData({ c: 3 });
+            }""",
+            self.flight["token"],
+        )
+        self.assertFalse(self.page.evaluate("logui.log('early')"))
+        self.assertEqual(self.page.evaluate("[logui.state, logui.counts.captured]"), ["waiting", 0])
+        self.expect_untouched()
+        self.page.evaluate("yes(1)")
+        self.wait_for("logui.state === 'listening'")
+        self.log(1)
+        self.settle()
+        self.expect_stored()
+        self.assertEqual([data for _, _, data in self.stored()], [{"b": 2, "c": 3}])
+
     def test_refused(self) -> None:
         for answer in ("yes(false)", "no(new Error('no'))"):
             self.ask()
@@ -65,18 +92,18 @@ class ConsentTests(LogUITestCase):
                 f"Object.defineProperty(Navigator.prototype, '{sign}', {{ get: () => {value} }})"
             )
             self.page = page
-            self.use(START, **self.options())
+            self.use(START, **self.options(**{option: True}))
             self.visit()
             self.wait_for("window.logui?.state === 'off'")
             self.assertFalse(page.evaluate("logui.log('x')"))
             self.assertEqual(page.evaluate("Object.keys(sessionStorage)"), [])
-            self.open(**{option: False})
+            self.open()
         self.stop()
         self.assertEqual(len(self.sessions()), 2)
 
     def test_withdrawn(self) -> None:
         """What waits is forgotten, and what was stored in the tab too."""
-        self.open(listeners=["mousemove"], sampling={"mousemove": 60_000})
+        self.open(listeners=["mousemove"], sampling=60_000)
         self.log(30)
         self.settle()
         self.log(25)
@@ -163,7 +190,7 @@ class StartingTests(LogUITestCase):
         copy = self.page.evaluate("Object.entries(sessionStorage)")
         self.assertEqual(len(copy), 3)
         twin = self.new_page()
-        twin.goto(self.pages.url + "/client/connection.js")
+        twin.goto(self.pages.url + "/client/listeners.js")
         twin.evaluate("(copy) => copy.forEach(([key, value]) => sessionStorage.setItem(key, value))", copy)
         twin.goto(self.pages.url)
         twin.wait_for_function("() => window.logui?.counts.recovered === 40")

@@ -9,13 +9,9 @@ export interface Options {
   token: string;
   /** Where a ticket is had; default: at the server from which the client came. */
   url?: string | URL;
-  /** Characters of a clicked element's text to log; 0, the default, for none. */
-  text?: number;
-  /** What to log of a page's address; default: its path. */
-  path?: (location: Location) => string;
-  /** Log nothing where the browser says so; default: true. */
+  /** Log nothing where the browser says so; default: false. */
   respectDoNotTrack?: boolean;
-  /** Log nothing where the browser says so; default: true. */
+  /** Log nothing where the browser says so; default: false. */
   respectGlobalPrivacyControl?: boolean;
 }
 

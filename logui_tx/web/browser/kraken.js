@@ -3,37 +3,46 @@
 // Events stream to the socket as they happen, while it is open. Nothing is kept and nothing is sent again: what
 // was not acknowledged when the connection ends may be stored or not.
 
-import { LISTENERS, listen, objection, plain, whenShown } from "./listeners.js";
+import { LISTENERS, listen, named, objection, referrer, whenShown, wire } from "./listeners.js";
 
 export const SOCKET_EVENT = Object.freeze({ INIT: "INIT", LISTEN: "LISTEN", READY: "READY", CLOSING: "CLOSING" });
 
 const OPTIONS = {
-  url: new URL("/kraken/init", import.meta.url), // at the server from which this file came
+  // At the server from which this file came.
+  url: new URL("/kraken/init", import.meta.url),
   token: "",
-  text: 0,
-  path: ({ pathname }) => pathname,
-  respectDoNotTrack: true,
-  respectGlobalPrivacyControl: true,
+  respectDoNotTrack: false,
+  respectGlobalPrivacyControl: false,
 };
 const CUSTOM = 9;
-const LONGEST_EVENT = 100_000; // characters
-const LONGEST_TARGET = 200; // characters
-const MOST_BUFFERED = 1_000_000; // bytes not sent yet, past which events are dropped
-const MARGIN = 2_000; // ms before its end at which a ticket is not used any more
+// Characters.
+const LONGEST_TARGET = 200;
+// Bytes not sent yet, past which events are dropped.
+const MOST_BUFFERED = 1_000_000;
+// Milliseconds before its end at which a ticket is not used any more.
+const MARGIN = 2_000;
 
 export class DataKraken extends EventTarget {
   static SOCKET_EVENT = SOCKET_EVENT;
   CONN_STATE = SOCKET_EVENT.INIT;
-  meta = null; // of the flight: application, flight, listeners, sampling, metadata
+  // Of the flight: application, flight, listeners, sampling, metadata.
+  meta = null;
   counts = { captured: 0, sent: 0, stored: 0, dropped: 0 };
   #options;
-  #ticket = null; // a promise of { endpoint, ticket, until }
-  #socket = null; // what older ones say is ignored
-  #listening = null; // what Listen() promised last
-  #page = null; // listens, while events are captured
-  #before = 0; // events stored on earlier connections
-  #said = 0; // events sent on this one
-  #moved = 0; // when the pointer last moved
+  // A promise of { endpoint, ticket, until }.
+  #ticket = null;
+  // What older ones say is ignored.
+  #socket = null;
+  // What Listen() promised last.
+  #listening = null;
+  // Listens, while events are captured.
+  #page = null;
+  // Events stored on earlier connections.
+  #before = 0;
+  // Events sent on this one.
+  #said = 0;
+  // When the pointer last moved.
+  #moved = 0;
 
   constructor(options) {
     super();
@@ -84,8 +93,7 @@ export class DataKraken extends EventTarget {
   // Logs an event of the page's own; whether it was taken.
   Log(name, data = {}) {
     try {
-      const details = Object(data) === data ? data : { data };
-      return this.#allows("custom") && this.#send(CUSTOM, plain({ ...details, name: String(name) }), Date.now());
+      return this.#allows("custom") && this.#send(CUSTOM, named(data, { name: String(name) }));
     } catch (error) {
       this.#fail(error);
       return false;
@@ -117,7 +125,8 @@ export class DataKraken extends EventTarget {
     let ticket = await this.#ticket;
     if (!ticket || performance.now() > ticket.until) ticket = await this.#init();
     this.#ticket = null;
-    if (this.CONN_STATE !== SOCKET_EVENT.LISTEN) return false; // closed meanwhile
+    // Closed meanwhile.
+    if (this.CONN_STATE !== SOCKET_EVENT.LISTEN) return false;
     const socket = new WebSocket(`${ticket.endpoint}?ticket=${encodeURIComponent(ticket.ticket)}`);
     this.#socket = socket;
     return new Promise((ready) => {
@@ -146,16 +155,16 @@ export class DataKraken extends EventTarget {
   }
 
   #attach() {
-    const { text, path } = this.#options;
     const { listeners, sampling } = this.meta;
     const names = LISTENERS.filter((name) => listeners.includes(name));
     // They are in the order of the wire's numbers.
     const tell = (kind, details, time) => {
       this.#send(LISTENERS.indexOf(kind), this.#described(kind, details), time);
     };
+    const describe = (element, masked) => (masked ? "" : target(element));
     this.#moved = performance.now();
-    this.#page = { settle() {}, stop() {} }; // what is told at once counts too
-    this.#page = listen(names, { sampling, text, path, target, masked: "" }, tell, (error) => this.#fail(error));
+    this.#page = {};
+    listen(this.#page, names, sampling, describe, tell, (error) => this.#fail(error));
   }
 
   // With the names of the wire.
@@ -174,10 +183,9 @@ export class DataKraken extends EventTarget {
     return this.CONN_STATE === SOCKET_EVENT.READY && this.meta.listeners.includes(name);
   }
 
-  #send(type, event, timestamp) {
+  #send(type, event, timestamp = Date.now()) {
     if (this.CONN_STATE !== SOCKET_EVENT.READY || this.#socket.readyState !== 1) return false;
-    const text = JSON.stringify({ type, timestamp, event });
-    if (text.length > LONGEST_EVENT) throw new RangeError(`an event of ${text.length} characters is too long`);
+    const text = wire({ type, timestamp, event });
     this.counts.captured++;
     if (this.#socket.bufferedAmount > MOST_BUFFERED) {
       if (!this.counts.dropped++) this.#fail("the network is too slow; events are dropped");
@@ -192,12 +200,14 @@ export class DataKraken extends EventTarget {
 
   #hear({ type, stored, code, message, position }) {
     if (type === "ack") {
-      this.counts.stored = this.#before + stored; // the server counts by session
+      // The server counts by session.
+      this.counts.stored = this.#before + stored;
       this.#tell("acknowledged", { stored });
     } else if (type === "error") this.#fail(message, { code, position });
     else if (type === "shutdown") {
       this.#tell("shutdown");
-      this.Close(); // what was sent is still stored; a session does not outlive its connection
+      // What was sent is still stored; a session does not outlive its connection.
+      this.Close();
     }
   }
 
@@ -239,8 +249,4 @@ function device() {
   const browser = { Edg: "Edge", OPR: "Opera" }[known] ?? known;
   const os = /Android|iPhone|iPad|Windows|Macintosh|CrOS|Linux/.exec(userAgent)?.[0];
   return { os: os ?? userAgentData?.platform ?? platform, browser };
-}
-
-function referrer() {
-  return document.referrer.replace(/[?#].*/, "");
 }

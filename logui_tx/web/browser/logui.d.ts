@@ -13,25 +13,20 @@ export interface Options {
   appData?: Data;
   /** What to listen to; default: everything. */
   listeners?: Listener[];
-  /** Milliseconds between two events of a kind. */
-  sampling?: { mousemove?: number; scroll?: number; resize?: number };
-  /** Characters of a clicked element's text to log; 0, the default, for none. */
-  text?: number;
-  /** More to log of an element, beside its id and tag. */
-  describe?: (element: Element) => Data;
-  /** What to log of a page's address; default: its path. */
-  path?: (location: Location) => string;
+  /** Milliseconds between two moves of the pointer; 0 for every one. */
+  sampling?: number;
   /** Events after which they are sent; at most 5,000. */
   bufferCount?: number;
   /** Milliseconds after which they are sent. */
   flushInterval?: number;
   /** Events that may wait for the server; what comes then is dropped and counted. */
   maxWaiting?: number;
-  /** Nothing is captured, stored or sent before it resolves to something true; if it does not, nothing ever. */
+  /** Nothing is captured, stored or sent before it resolves to something true; if it does not, nothing ever;
+   *  default: true. */
   consent?: boolean | PromiseLike<unknown>;
-  /** Log nothing where the browser says so; default: true. */
+  /** Log nothing where the browser says so; default: false. */
   respectDoNotTrack?: boolean;
-  /** Log nothing where the browser says so; default: true. */
+  /** Log nothing where the browser says so; default: false. */
   respectGlobalPrivacyControl?: boolean;
 }
 
@@ -55,22 +50,22 @@ export interface Counts {
 
 /** A payload, or a change of application-specific data. */
 export interface Item {
-  instance: string;
+  instance?: string;
   id?: number;
   events: number;
-  change?: Data;
+  changes?: Data;
 }
 
 export interface Events {
   state: CustomEvent<{ state: State; detail: string; retryIn?: number }>;
   captured: CustomEvent<{ clientDateTime: number; eventType: string; eventDetails: Data }>;
   queued: CustomEvent<Item>;
-  acknowledged: CustomEvent<Item & { how: string }>;
-  error: CustomEvent<{ message: string; status?: string; event?: unknown } & Partial<Item>>;
+  acknowledged: CustomEvent<Item & { sentAt?: number }>;
+  error: CustomEvent<{ message: string; event?: unknown } & Partial<Item>>;
 }
 
 export class LogUI extends EventTarget {
-  constructor(options: Options);
+  constructor(options?: Partial<Options>);
   readonly state: State;
   readonly counts: Counts;
   /** Events that are captured and not acknowledged. */
@@ -79,7 +74,8 @@ export class LogUI extends EventTarget {
   readonly session: string | undefined;
   /** The application-specific data of what is logged from now on. */
   readonly appData: Data;
-  start(): this;
+  /** Begins, or goes on after stop(); `options` override the constructor's. */
+  start(options?: Partial<Options>): this;
   /** Sends what is left and ends the session; `resumable`: start() goes on with it; `discard`: forgets the rest. */
   stop(how?: { resumable?: boolean; discard?: boolean }): void;
   /** Logs an event of the page's own; whether it was taken. */

@@ -16,20 +16,17 @@ const KRAKEN_TYPES = ["click", "mousemove", "scroll", "key", "focus", "resize", 
 
 const $ = (id) => document.getElementById(id);
 const { token } = document.body.dataset;
-// Whoever opens a demo wants to see it log.
-const willing = { respectDoNotTrack: false, respectGlobalPrivacyControl: false };
 
 install();
 const logui = new LogUI({
-  ...willing,
   token,
   appData: { condition: $("condition").value },
   listeners: ["mouseclick", "mousemove"],
-  sampling: { mousemove: 0 },
+  sampling: 0,
   bufferCount: 20,
   flushInterval: 500,
 });
-const kraken = new DataKraken({ ...willing, token });
+const kraken = new DataKraken({ token });
 
 // --- LogUI: texts only, never markup
 const rows = new Map(); // the row of a payload that is not answered
@@ -45,7 +42,10 @@ logui.addEventListener("state", ({ detail: { state, detail, retryIn } }) => {
 });
 
 function explain(state, detail, retryIn) {
-  if (retryIn) return `${detail}. Trying again in ${(retryIn / 1000).toFixed(1)} s.`;
+  if (retryIn) {
+    const why = detail === "1006" ? "1006, no connection" : detail;
+    return `${why}. Trying again in ${(retryIn / 1000).toFixed(1)} s.`;
+  }
   if (state === "stopped") return "The session has ended. Reconnect goes on with it.";
   if (state === "shutdown") return "What was captured is still stored.";
   if (state !== "listening" || !detail) return detail;
@@ -63,32 +63,33 @@ logui.addEventListener("captured", ({ detail: { eventDetails } }) => {
 
 logui.addEventListener("queued", ({ detail: item }) => {
   const content = Object.entries(kinds).map(([kind, count]) => `${count} ${kind}`).join(", ");
-  if (!item.change) kinds = {};
-  rows.set(name(item), addRow(item, item.change ? `condition: ${item.change.condition}` : content || "leaving"));
+  kinds = {};
+  rows.set(name(item), addRow(item, content || "leaving"));
 });
 
 logui.addEventListener("acknowledged", ({ detail: item }) => {
-  answered(item, item.how);
-  if (item.change) $("in-force").textContent = item.change.condition;
+  answered(item, item.sentAt ? `${(performance.now() - item.sentAt).toFixed(1)} ms` : "by another page");
+  if (item.changes) $("in-force").textContent = item.changes.condition;
 });
 
 logui.addEventListener("error", ({ detail }) => (detail.events ? answered(detail, detail.message) : undefined));
 
-function name({ instance, id, change }) {
-  return change ?? `${instance} ${id}`;
+function name({ instance, id }) {
+  return `${instance} ${id}`;
 }
 
 function answered(item, how) {
-  const row = rows.get(name(item)) ?? addRow(item, "from an earlier page");
+  const other = item.changes ? `condition: ${item.changes.condition}` : "from an earlier page";
+  const row = rows.get(name(item)) ?? addRow(item, other);
   rows.delete(name(item));
   row.lastChild.textContent = how;
   row.classList.add("answered");
   render();
 }
 
-function addRow({ id = "–", events, change }, content) {
+function addRow({ id = "–", events, changes }, content) {
   const row = $("payloads").insertRow(0);
-  for (const text of [id, change ? "–" : events, content, "waiting"]) row.insertCell().textContent = text;
+  for (const text of [id, changes ? "–" : events, content, "waiting"]) row.insertCell().textContent = text;
   while ($("payloads").rows.length > MOST_SHOWN) $("payloads").deleteRow(-1);
   return row;
 }
