@@ -188,6 +188,18 @@ class AnswerTests(LogUITestCase):
             self.wait_for(f"logui.counts.acknowledged >= {[3, 3, 6][said - 1]}")
         self.assertEqual(self.heard[1]["appSpecificLogData"], {"a": 1})
 
+    def test_a_change_that_was_not_answered_may_hold_or_not(self) -> None:
+        """Then what it changed is said again, though nothing seems to differ."""
+        self.script(lambda message: None)
+        self.page.evaluate("logui.setData({ a: 1 })")
+        self.page.evaluate("logui.setData({ a: null })")
+        self.route.close(code=1001)
+        self.wait_for("logui.state === 'shutdown'")
+        self.page.clock.run_for(500)
+        self.wait_for("logui.state === 'listening'")
+        self.page.evaluate("0")
+        self.assertEqual([said["appSpecificLogData"] for said in self.heard], [{"a": 1}, {"a": None}])
+
     def test_a_new_session_gets_the_data_in_force(self) -> None:
         self.script(lambda message: {"statusCode": "201"}, appData={"a": 1, "b": 1})
         self.page.evaluate("logui.setData({ b: null, c: 2 })")
