@@ -14,6 +14,7 @@
     │   └── BadEvent                one event of a payload is malformed; carries its position and a copy
     ├── RequestRefused          an HTTP request is answered with an error; carries its status
     ├── NotStored               events could not be written; nothing of the payload is stored
+    ├── Superseded              a page load has gone on at another server while it shook hands here
     ├── StoreAway               the session store does not answer
     ├── RegistryError           an application or flight cannot be made, found or changed
     │   ├── UnknownApplication
@@ -110,6 +111,10 @@ class RequestRefused(LoguiError):
 
 class NotStored(LoguiError):
     """Events could not be written to the journal; the client may send them again."""
+
+
+class Superseded(LoguiError):
+    """A page load has gone on at another server while it shook hands with this one."""
 
 
 class StoreAway(LoguiError):

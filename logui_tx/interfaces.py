@@ -126,6 +126,7 @@ class ISessionStore(Interface):
     name = Attribute("str: the URI's scheme, for the health page")
     shared = Attribute("bool: whether other servers may use it too")
     servers = Attribute("int: how many servers use it, this one included, as far as is known")
+    trouble = Attribute("str | None: as away, or what else operators should know of; None while all is well")
     away = Attribute("str | None: why a shared store does not answer, for operators; None while it does")
 
     def start(server: str, heard: Callable[[bytes], None], back: Callable[[], None]) -> None:

@@ -293,8 +293,8 @@ class LoguiService(Service):
 
     async def _store_health(self) -> Health:
         store = self._parts.store
-        if store.away is not None:
-            return Health(State.DEGRADED, f"{store.name}: {store.away}")
+        if store.trouble is not None:
+            return Health(State.DEGRADED, f"{store.name}: {store.trouble}")
         await store.check()
         return Health(detail=f"{store.name}, {store.servers} servers" if store.shared else store.name)
 

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from logui_tx.app_data import AppData
-from logui_tx.errors import HandshakeRefused, NotStored, Refusal
+from logui_tx.errors import HandshakeRefused, NotStored, Refusal, Superseded
 from logui_tx.intake import Intake, LiveSession
 from logui_tx.journal.entry import SessionHandle, SessionRow
 from logui_tx.model import Connection, EndReason, Flight, Hello, Limits
@@ -39,6 +39,7 @@ class Opened:
     now: int
     last_payload_id: int = 0
     evict: Callable[[], None] | None = None
+    superseded: bool = False
 
 
 class LiveSessions:
@@ -80,6 +81,8 @@ class LiveSessions:
             if found is not None and not joined:
                 # Another server may have woken it at the same moment: from now on each sees the other.
                 await self._sharing.claim(session, hello.instance, found.asked)
+            if opened.superseded:
+                raise Superseded("the page load has gone on at another server")
         except BaseException:
             self.leave(opened, EndReason.LOST)
             raise
@@ -208,11 +211,18 @@ class LiveSessions:
         for waiting in self._ending.pop(session_id, []):
             waiting.callback(None)
 
-    async def _evict(self, session: LiveSession, instance: str) -> None:
-        """The page load has gone on elsewhere: its connections end here; done when that is written."""
+    async def _evict(self, session: LiveSession, instance: str, asker: str) -> None:
+        """The page load has gone on elsewhere: its connections end here; done when that is written.
+
+        Where it shakes hands with both servers at this moment, the greater name keeps it.
+        """
         for opened in list(session.sockets):
-            if instance and opened.instance == instance and opened.evict is not None:
+            if not instance or opened.instance != instance:
+                continue
+            if opened.evict is not None:
                 opened.evict()
+            elif asker > self._sharing.server:
+                opened.superseded = True
         if not session.sockets and self.live.get(session.id) is session:
             await self._when_ended(session.id)
 

@@ -66,18 +66,18 @@ class Sharing:
         self._store = store
         self._find = find
         self._ttl = limits.resume_window
-        self._server = server
+        self.server = server
         self._refresh: Any = None
         self.live = intake.live
         self.flight_changed: Callable[[str], None] = lambda _flight_id: None
-        self.evict: Callable[[LiveSession, str], Awaitable[None]]
+        self.evict: Callable[[LiveSession, str, str], Awaitable[None]]
         self._neighbours = Neighbours(
             clock, store, server, self._release, self._hear_data, lambda flight: self.flight_changed(flight)
         )
 
     def start(self) -> None:
-        """Begin to share; ``evict(session, instance)`` must be set: it ends that page load's connections."""
-        self._store.start(self._server, self._neighbours.hear, self._save_live)
+        """Begin to share. ``evict(session, instance, asker)`` must be set: it ends a page load."""
+        self._store.start(self.server, self._neighbours.hear, self._save_live)
         if self._store.shared:
             self._intake.publish = self._publish
             self._intake.more_numbers = self._more_numbers
@@ -157,7 +157,7 @@ class Sharing:
         """Also those that could not say so, because the store was away."""
         known = await self._store.load(session_id)
         views = decode_views(known.views)
-        return {server for server, view in views.items() if view.open and server != self._server}
+        return {server for server, view in views.items() if view.open and server != self.server}
 
     async def _whole(self, session_id: str, closed: AbstractSet[str] = frozenset()) -> Whole | None:
         """``closed`` are servers that have it open no more, whatever they wrote last."""
@@ -167,7 +167,7 @@ class Sharing:
             server: replace(view, open=view.open and server not in closed)
             for server, view in decode_views(known.views).items()
         }
-        return put_together(views, known.reserved, found, self._server)
+        return put_together(views, known.reserved, found, self.server)
 
     async def _numbers(self, session_id: str, whole: Whole) -> Numbers:
         if not self._store.shared:
@@ -177,11 +177,11 @@ class Sharing:
         last = whole.state.last_seq
         if not whole.kept:
             # The store has forgotten it: others may have gone on with it, and nobody knows how far.
-            return Numbers.blind(last, self._server)
+            return Numbers.blind(last, self.server)
         try:
             end = await self._store.reserve(session_id, BLOCK, last, self._ttl)
         except StoreAway:
-            return Numbers.blind(last, self._server)
+            return Numbers.blind(last, self.server)
         return Numbers([(end - BLOCK + 1, end)])
 
     def _more_numbers(self, session: LiveSession) -> None:
@@ -218,7 +218,7 @@ class Sharing:
     def _tell_data(self, session: LiveSession) -> None:
         data = session.committed.app_data
         self._neighbours.tell_data(
-            session.id, data.encoded, data.version, data.server or self._server, session.neighbours
+            session.id, data.encoded, data.version, data.server or self.server, session.neighbours
         )
 
     def _kept(self, session: LiveSession, at_rest: bool = False) -> Kept:
@@ -230,14 +230,14 @@ class Sharing:
             numbers=session.numbers.blocks,
             app_data=stands.app_data.encoded,
             app_data_version=stands.app_data.version,
-            app_data_server=stands.app_data.server or self._server,
+            app_data_server=stands.app_data.server or self.server,
             payload_ids=stands.payload_ids,
             refused={instance: ids for instance, ids in session.refused.items() if ids},
             end_reason=session.end_reason.value if session.end_reason else None,
             # Though its last socket is gone, something may be on its way to the disk.
             open=not at_rest,
         )
-        unused_above = session.numbers.unused_above(stands.last_seq, self._server) if at_rest else None
+        unused_above = session.numbers.unused_above(stands.last_seq, self.server) if at_rest else None
         return Kept(encode_view(view), session.numbers.end, unused_above)
 
     def _save_live(self) -> None:
@@ -264,10 +264,10 @@ class Sharing:
         if session is None:
             return succeed(False)
         session.neighbours.add(asker)
-        return Deferred.fromCoroutine(self._let_go(session, instance))
+        return Deferred.fromCoroutine(self._let_go(session, instance, asker))
 
-    async def _let_go(self, session: LiveSession, instance: str) -> bool:
-        await self.evict(session, instance)
+    async def _let_go(self, session: LiveSession, instance: str, asker: str) -> bool:
+        await self.evict(session, instance, asker)
         if self.live.get(session.id) is session:
             await _whatever(self._intake.barrier(session))
         return bool(session.sockets)
@@ -287,7 +287,7 @@ class Sharing:
             taken.addErrback(lambda failure: failure.trap(NotStored))
 
     def _version(self, app_data: AppData) -> tuple[int, str]:
-        return app_data.version, app_data.server or self._server
+        return app_data.version, app_data.server or self.server
 
 
 async def _whatever(outcome: Deferred[Any]) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from attrs import frozen
+from attrs import NOTHING, fields, frozen
 
+from logui_tx.journal.entry import SessionRow
 from logui_tx.journal.state import SessionState
 
 
@@ -38,6 +39,9 @@ class View(msgspec.Struct, frozen=True):
     open: bool = False
 
 
+_ROW = [each.name for each in fields(SessionRow)]
+_NEEDED = {each.name for each in fields(SessionRow) if each.default is NOTHING}
+
 encode_view = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(View).decode
 
@@ -47,9 +51,11 @@ def decode_views(written: Mapping[str, bytes]) -> dict[str, View]:
     views = {}
     for server, text in written.items():
         try:
-            views[server] = _decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            view = _decode(text)
+            row = {name: view.row[name] for name in _ROW if name in view.row or name in _NEEDED}
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
             continue
+        views[server] = msgspec.structs.replace(view, row=row)
     return views
 
 

@@ -1,9 +1,13 @@
 """A session that is open at several servers at once."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from logui_tx.errors import NotStored
+from logui_tx.errors import NotStored, Superseded
 from logui_tx.journal.segment import Kind
 from logui_tx.model import EndReason, Receipt
 from logui_tx.numbers import BLOCK
@@ -198,6 +202,28 @@ class WokenAtOnceTests(SharingTestCase):
         self.b.change(one, x=b"1")
         self.pump()
         self.assertEqual(one.session.committed.app_data, two.session.committed.app_data)
+
+
+class SamePageAtOnceTests(SharingTestCase):
+    def test_one_of_two_handshakes_keeps_the_page(self) -> None:
+        first = self.open(self.a, None, "tab")
+        self.end(self.a, first)
+        hold: Deferred[None] = Deferred()
+        # Both have written that they have it open before either looks who else has.
+        for server in (self.b, self.c):
+            self.patch(server.sharing, "claim", partial(self.late, server.sharing.claim, hold))
+        asked = [server.ask(first.session.id, "tab") for server in (self.b, self.c)]
+        self.pump()
+        hold.callback(None)
+        self.pump()
+        self.failureResultOf(asked[0], Superseded)
+        kept = self.successResultOf(asked[1])
+        self.assertEqual((len(kept.session.sockets), first.session.id in self.b.live), (1, False))
+        self.log(self.c, kept, 1)
+
+    async def late(self, claim: Callable[..., Any], hold: "Deferred[None]", *details: Any) -> None:
+        await hold
+        await claim(*details)
 
 
 class OwedTests(SharingTestCase):

@@ -3,14 +3,16 @@
 from typing import Any
 
 import msgspec
+from attrs import asdict
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from logui_tx.journal.entry import SessionRow
 from logui_tx.journal.state import SessionState
 from logui_tx.views import View, Whole, decode_views, encode_view, put_together
 
-ROW = {"id": "s", "flight_id": "f"}
+ROW = asdict(SessionRow("s", "f", "a", "logui-0.4", 5))
 
 
 def view(last_seq: int = 10, **more: Any) -> View:
@@ -213,6 +215,14 @@ class DecodeViewsTests(SynchronousTestCase):
     def test_a_newer_one_that_says_more(self) -> None:
         more = msgspec.msgpack.encode({**msgspec.msgpack.decode(encode_view(view())), "new": [1]})
         self.assertEqual(decode_views({"you": more}), {"you": view()})
+
+    def test_a_row_of_another_version(self) -> None:
+        newer, older, other = {**ROW, "mood": "good"}, dict(ROW), dict(ROW)
+        del older["device"], other["dialect"]
+        views = {name: encode_view(view(row=row)) for name, row in (("n", newer), ("o", older), ("x", other))}
+        found = decode_views(views)
+        self.assertEqual(set(found), {"n", "o"})
+        self.assertEqual([SessionRow(**each.row) for each in found.values()], [SessionRow(**ROW)] * 2)
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, text: bytes) -> None:

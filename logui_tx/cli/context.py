@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,9 @@ from logui_tx.errors import JournalError, UnknownFlight
 # Imported where they are used: a help page needs neither SQLAlchemy nor the rest.
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+    from twisted.internet.defer import Deferred
 
+    from logui_tx.interfaces import ISessionStore
     from logui_tx.journal.reader import JournalReader
     from logui_tx.registry.registry import Registry
     from logui_tx.registry.tokens import SigningKeys, TokenSigner
@@ -85,17 +87,30 @@ class Context:
 
     def announce(self, flight_id: str) -> None:
         """Servers that share a session store are told at once that the flight was changed."""
-        if self._session_store == "memory:":
-            return
-        from twisted.internet import reactor
+        from logui_tx.neighbours import flight_changed
 
-        from logui_tx.cli.announce import announce
-
-        if not announce(reactor, self._session_store, flight_id):
+        if not self._tell_store(lambda store: store.tell(None, flight_changed(flight_id))):
             click.echo(
                 "logui: the session store does not answer; servers take notice within a second by themselves",
                 err=True,
             )
+
+    def forget(self, session_id: str) -> None:
+        """No server finds the session, and its data, in the session store any more."""
+        if not self._tell_store(lambda store: store.forget(session_id)):
+            click.echo(
+                "logui: the session store does not answer; it forgets the session after the resume window",
+                err=True,
+            )
+
+    def _tell_store(self, act: Callable[[ISessionStore], Deferred[Any]]) -> bool:
+        if self._session_store == "memory:":
+            return True
+        from twisted.internet import reactor
+
+        from logui_tx.cli.shared_store import tell_store
+
+        return tell_store(reactor, self._session_store, act)
 
     def flight_id(self, key: str, reader: JournalReader) -> str:
         """A flight's id by its name or id; also by the id of one that was deleted but has sessions.

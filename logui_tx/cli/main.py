@@ -83,7 +83,7 @@ def load_config(file: Path) -> dict[str, str]:
 @click.option(
     "--session-store",
     metavar="URI",
-    help="Where the servers are told of changed flights.  [default: they look for themselves]",
+    help="What servers share of sessions; told of changed flights.  [default: memory:]",
 )
 @click.option(
     "--config",

@@ -83,7 +83,7 @@ def show(context: Context, session_id: str, as_json: bool) -> None:
 def delete(context: Context, session_id: str, yes: bool, as_json: bool) -> None:
     """Delete an ended session and all its events, for good.
 
-    What was exported or sent elsewhere before stays there.
+    What was exported or sent elsewhere before stays there, and so does what another server has of it.
     """
     from logui_tx.journal.erase import erase_session
 
@@ -97,6 +97,7 @@ def delete(context: Context, session_id: str, yes: bool, as_json: bool) -> None:
             err=True,
         )
     erased = erase_session(context.data_dir, session_id)
+    context.forget(session_id)
     click.echo(to_json(found) if as_json else f"The session {printable(found.id)} was deleted.")
     if not erased.wiped:
         click.echo(

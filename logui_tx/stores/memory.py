@@ -38,6 +38,7 @@ class MemorySessionStore:
     shared: bool = False
     servers: int = 1
     away: str | None = None
+    trouble: str | None = None
     capacity: int = CAPACITY
     _server: str = ""
     _sessions: dict[str, _Session] = field(factory=dict)

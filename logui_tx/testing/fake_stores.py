@@ -59,6 +59,11 @@ class FakeSessionStore:
     _unwritten: dict[str, tuple[Kept, float]] = field(factory=dict)
     _used: set[str] = field(factory=set)
 
+    @property
+    def trouble(self) -> str | None:
+        """See :attr:`ISessionStore.trouble`."""
+        return self.away
+
     def go(self) -> None:
         """The store does not answer this server any more."""
         self.away = "away"

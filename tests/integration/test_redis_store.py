@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
@@ -169,9 +170,12 @@ class AwayTests(RedisTestCase):
         store = await self.ready()
         self.assertEqual(await store.reserve("one", 10, 0, 60), 10)
         self.redis.cli("flushall")
-        await until(lambda: self.redis.cli("exists", "logui:life") == "1")
+        backs = self.backs
+        # Before anybody has noticed.
+        await self.assertFailure(store.reserve("one", 10, 0, 60), StoreAway)
         await until(lambda: store._new_life is not None)
         await self.assertFailure(store.reserve("one", 10, 0, 60), StoreAway)
+        self.assertEqual(self.backs, backs + 1)
         await store.save({"one": Kept(b"1", 10)}, 60)
         await until(lambda: store._new_life is None)
         self.assertEqual(await store.reserve("one", 10, 0, 60), 20)
@@ -263,6 +267,69 @@ class AwayTests(RedisTestCase):
         await store.close()
 
 
+class TroubleTests(RedisTestCase):
+    async def test_a_subscription_that_is_dead(self) -> None:
+        self.patch(redis_store, "PROBE_INTERVAL", 0.05)
+        store = await self.ready()
+        self.assertIsNone(store.trouble)
+        dead = store._ear._protocol
+        dead._heard = lambda _channel, _message: None
+        await until(lambda: store._ear._protocol not in (dead, None))
+        await until(lambda: store.trouble is None)
+
+    async def test_a_subscription_that_is_not_allowed(self) -> None:
+        self.redis.cli("acl", "setuser", "mute", "on", "nopass", "~*", "+@all", "resetchannels")
+        store = self.open(f"redis://mute:x@127.0.0.1:{self.redis.port}/0")
+        await until(lambda: store.trouble == "nothing is heard from other servers" or store.away)
+        await until(lambda: "NOPERM" in store._ear_trouble or "NOPERM" in str(store.away))
+
+    async def test_what_was_sent_is_not_repeated(self) -> None:
+        store = await self.ready()
+        failure = await self.assertFailure(store._link.command("NOSUCH", "s3cret"), StoreAway)
+        self.assertIn("unknown command", str(failure))
+        self.assertNotIn("s3cret", str(failure))
+
+    async def test_two_of_one_name(self) -> None:
+        self.patch(redis_store, "PROBE_INTERVAL", 0.05)
+        stores = [await self.ready(), await self.ready()]
+        await until(lambda: all("same journal" in str(store.trouble) for store in stores))
+        await stores[0].close()
+        await until(lambda: stores[1].trouble is None)
+
+    async def test_a_key_of_another_kind_in_our_place(self) -> None:
+        store = await self.ready()
+        self.redis.cli("set", "logui:session:one", "hello")
+        self.assertEqual(await store.load("one"), Known({}, None))
+        self.assertIsNone(store.away)
+        await store.save({"one": Kept(b"1", 7)}, 60)
+        self.assertEqual(await store.load("one"), Known({"me": b"1"}, 7))
+        self.redis.cli("hset", "logui:session:one", "reserved", "many")
+        self.assertEqual(await store.load("one"), Known({}, None))
+
+    async def test_what_answers_is_not_redis(self) -> None:
+        for babble in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"+OK\r\n" * 50):
+            listening = reactor.listenTCP(0, Babbler.factory(babble), interface="127.0.0.1")
+            self.addCleanup(listening.stopListening)
+            store = self.open(f"redis://127.0.0.1:{listening.getHost().port}/0?timeout=300ms")
+            await until(lambda store=store: store.away != "there is no connection yet")
+            await store.close()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class Babbler(Protocol):
+    """Says the same to whatever it hears."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    @classmethod
+    def factory(cls, text: bytes) -> Factory:
+        return Factory.forProtocol(lambda: cls(text))
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(self._text)
+
+
 class TicketsWhileAwayTests(RedisTestCase):
     async def test_kept_and_used_while_away(self) -> None:
         store, other = await self.ready(), await self.ready(server="other")
@@ -275,6 +342,13 @@ class TicketsWhileAwayTests(RedisTestCase):
         await other.when_ready()
         self.assertFalse(await other.take_ticket("one", True, 15))
         self.assertFalse(await store.take_ticket("one", True, 15))
+
+    async def test_two_at_once_while_no_answer_comes(self) -> None:
+        store = await self.ready()
+        await store.keep_ticket("one", 15)
+        self.redis.freeze()
+        taken = await gatherResults([store.take_ticket("one", True, 15) for _ in range(3)])
+        self.assertEqual(sorted(taken), [False, False, True])
 
     async def test_issued_while_away(self) -> None:
         store, other = await self.ready(), await self.ready(server="other")

@@ -155,3 +155,18 @@ class FlightSwitchTests(TwoServersTestCase):
         done = await deferToThread(logui, self.folders["a"], store, "flight", "disable", self.flight.id)
         self.assertIn("does not answer", done.stderr)
         self.assertFalse(self.registry.get_flight(self.flight.id).active)
+
+
+class EraseTests(TwoServersTestCase):
+    async def test_what_was_deleted_is_not_gone_on_with_elsewhere(self) -> None:
+        client = await self.greet_at("a", clientInstance="tab", appSpecificLogData={"mail": "a@b.example"})
+        await client.events(1, payloadID=1)
+        client.socket.close(1000)
+        await self.rested("a", client.session)
+        self.assertEqual(self.redis.cli("exists", f"logui:session:{client.session}"), "1")
+        store = f"--session-store={self.redis.uri}"
+        await deferToThread(logui, self.folders["a"], store, "session", "delete", "--yes", client.session)
+        self.assertEqual(self.redis.cli("exists", f"logui:session:{client.session}"), "0")
+        for name in "ab":
+            again = await self.greet_at(name, client.session, clientInstance="tab")
+            self.assertNotEqual(again.session, client.session)

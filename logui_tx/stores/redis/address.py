@@ -53,7 +53,7 @@ class RedisAddress:
         """Where to connect to; raises :class:`BadOption` where TLS cannot be set up."""
         if self.path:
             return UNIXClientEndpoint(reactor, self.path)
-        plain = HostnameEndpoint(reactor, self.host, self.port)
+        plain = HostnameEndpoint(reactor, self.host, self.port, timeout=self.timeout)
         return wrapClientTLS(self._tls(), plain) if self.tls else plain
 
     def _tls(self) -> Any:

@@ -27,14 +27,24 @@ LONGEST_PAUSE = 2.0
 """Seconds between two attempts to connect, at most."""
 
 
-class _Speaker(txredisapi.RedisProtocol):  # type: ignore[misc]
+class _Strict:
+    """What is not Redis' protocol ends the connection."""
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            super().dataReceived(data)  # type: ignore[misc]
+        except txredisapi.RedisError:
+            self.transport.abortConnection()  # type: ignore[attr-defined]
+
+
+class _Speaker(_Strict, txredisapi.RedisProtocol):  # type: ignore[misc]
     """Sends commands."""
 
     def __init__(self) -> None:
         super().__init__(charset=None, convertNumbers=False)
 
 
-class _Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]
+class _Listener(_Strict, txredisapi.SubscriberProtocol):  # type: ignore[misc]
     """Hears what is published."""
 
     def __init__(self, heard: Callable[[bytes, bytes], None]) -> None:
@@ -97,6 +107,11 @@ class RedisLink:
             self._retry = None
         if self._attempt is not None:
             self._attempt.cancel()
+        if self._protocol is not None:
+            self._protocol.transport.abortConnection()
+
+    def drop(self) -> None:
+        """Give the connection up; another is made."""
         if self._protocol is not None:
             self._protocol.transport.abortConnection()
 
@@ -165,6 +180,11 @@ class RedisLink:
         self._retry = self._reactor.callLater(self._pause(self._failures), self.start)
 
 
+def _bare(text: str) -> str:
+    """Without what was sent, and without where in a script it happened."""
+    return text.partition(", with args")[0].partition(" script:")[0]
+
+
 def _away(failure: Failure) -> Failure:
     return failure if failure.check(StoreAway) else Failure(StoreAway(_why(failure)))
 
@@ -175,7 +195,7 @@ def _why(failure: Failure) -> str:
     if isinstance(error, StoreAway):
         return str(error)
     if failure.check(txredisapi.ResponseError):
-        return f"it says: {str(error).partition(', with args')[0][:200]}"
+        return f"it says: {_bare(str(error))[:200]}"
     if failure.check(txredisapi.ConnectionError, ConnectionDone):
         return "the connection was lost"
     if failure.check(ConnectError, DNSLookupError, OSError):

@@ -30,41 +30,19 @@ from logui_tx.interfaces import ISessionStore
 from logui_tx.model import Kept, Known
 from logui_tx.stores.redis.address import RedisAddress
 from logui_tx.stores.redis.link import RedisLink
+from logui_tx.stores.redis.scripts import HEARTBEAT, RESERVE, SAVE
 from logui_tx.stores.redis.unwritten import Unwritten
 
 log = Logger()
 
 PROBE_INTERVAL = 1.0
-NEW_LIFE = 5.0
-"""Seconds after Redis has lost its data in which no numbers are reserved: until every server that was cut off
-has told again which ones it holds."""
+NEW_LIFE = 60.0
+"""Seconds after a loss of data in which no numbers are reserved: servers tell again which ones they hold."""
+_FORGETFUL = "it has lost what it knew, and is being told again"
 _CHUNK = 200
 _NAME_BYTES = 16
-
-_SAVE = """
-local field = 'view:' .. ARGV[1]
-for i, key in ipairs(KEYS) do
-  local view, held, unused_above = ARGV[4 * i - 2], tonumber(ARGV[4 * i - 1]), ARGV[4 * i]
-  local reserved = math.max(tonumber(redis.call('HGET', key, 'reserved') or '0'), held)
-  if unused_above ~= '' and reserved == held then reserved = tonumber(unused_above) end
-  redis.call('HSET', key, field, view, 'reserved', string.format('%.0f', reserved))
-  redis.call('PEXPIRE', key, ARGV[4 * i + 1])
-end
-"""
-_RESERVE = """
-local reserved = tonumber(redis.call('HGET', KEYS[1], 'reserved') or '0')
-local last = string.format('%.0f', math.max(reserved, tonumber(ARGV[2])) + tonumber(ARGV[1]))
-redis.call('HSET', KEYS[1], 'reserved', last)
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return last
-"""
-_HEARTBEAT = """
-local now = tonumber(redis.call('TIME')[1])
-if ARGV[1] ~= '' then redis.call('ZADD', KEYS[1], now, ARGV[1]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 10)
-redis.call('SET', KEYS[2], ARGV[2], 'NX')
-return {redis.call('ZCARD', KEYS[1]), redis.call('GET', KEYS[2])}
-"""
+_DEAF = 3
+"""Beats of one's own that are not heard, after which a subscription counts as dead."""
 
 
 @implementer(ISessionStore)
@@ -82,6 +60,9 @@ class RedisSessionStore:
         self._server = ""
         # Among all that hear a channel, this end knows its own words.
         self._mark = os.urandom(_NAME_BYTES)
+        self._deaf = 0
+        self._doubles = 0
+        self._ear_trouble = ""
         self._life: bytes | None = None
         self._new_life: IDelayedCall | None = None
         self._heard: Callable[[bytes], None] = lambda _message: None
@@ -105,13 +86,22 @@ class RedisSessionStore:
         self._ear = RedisLink(
             self._reactor,
             self._address,
-            self._tell_ready,
-            lambda _why: None,
+            self._ear_up,
+            self._ear_lost,
             (self._text("to:" + server), self._text("all")),
             self._hear,
         )
         self._link.start()
         self._ear.start()
+
+    def _ear_up(self) -> None:
+        self._deaf, self._ear_trouble = 0, ""
+        self._tell_ready()
+
+    def _ear_lost(self, why: str) -> None:
+        if why != self._ear_trouble and self.away is None and not self._closed:
+            log.warn("nothing is heard from other servers over the session store: {why}", why=why)
+        self._ear_trouble = why
 
     def when_ready(self) -> Deferred[None]:
         """See :meth:`ISessionStore.when_ready`."""
@@ -174,12 +164,10 @@ class RedisSessionStore:
         self._probing = False
 
     async def _beat(self) -> None:
-        keys, arguments = [self._key("servers"), self._key("life")], [self._server, os.urandom(16).hex()]
-        servers, life = await self._link.script(_HEARTBEAT, keys, arguments)
-        self.servers = int(servers)
-        if self._life not in (None, life):
-            self._begin_new_life()
-        self._life = life
+        try:
+            await self._say_and_hear()
+        except (TypeError, ValueError):
+            raise StoreAway("what answers there is not Redis") from None
         if self.away is None:
             return
         await self._write_back()
@@ -190,11 +178,43 @@ class RedisSessionStore:
         self._back()
         self._tell_ready()
 
+    async def _say_and_hear(self) -> None:
+        keys, arguments = [self._key("servers"), self._key("life")], [self._server, os.urandom(16).hex()]
+        servers, life = await self._link.script(HEARTBEAT, keys, arguments)
+        self.servers = int(servers)
+        lost, self._life = self._life not in (None, life), life
+        if lost:
+            self._begin_new_life()
+        await self._listen_to_itself()
+
+    async def _listen_to_itself(self) -> None:
+        """A subscription can be dead without a word; and nobody else may bear this server's name."""
+        if not self._server or self._ear is None:
+            return
+        if self._ear.up and self._deaf >= _DEAF:
+            self._ear.drop()
+        self._deaf = self._deaf + 1 if self._ear.up else 0
+        hearers = int(await self._link.command("PUBLISH", self._key("to:" + self._server), self._mark))
+        self._doubles = self._doubles + 1 if hearers > 1 else 0
+
+    @property
+    def trouble(self) -> str | None:
+        """See :attr:`ISessionStore.trouble`."""
+        if self.away is not None:
+            return self.away
+        if self._ear is not None and (not self._ear.up or self._deaf > _DEAF):
+            return "nothing is heard from other servers"
+        if self._doubles >= _DEAF:
+            return "another server has the same journal: a copied data folder?"
+        return None
+
     def _begin_new_life(self) -> None:
         log.warn("the session store has lost what it knew; it is told again")
         if self._new_life is not None:
             self._new_life.cancel()
         self._new_life = self._reactor.callLater(NEW_LIFE, self._end_new_life)
+        if self.away is None:
+            self._back()
 
     def _end_new_life(self) -> None:
         self._new_life = None
@@ -220,7 +240,11 @@ class RedisSessionStore:
         return asked.addCallbacks(_known, self._not_loaded, errbackArgs=(session_id,))
 
     def _not_loaded(self, failure: Any, session_id: str) -> Known:
-        self._lost(str(failure.trap(StoreAway) and failure.value))
+        why = str(failure.trap(StoreAway) and failure.value)
+        if "WRONGTYPE" in why:
+            # Somebody else's key in our place: it goes when the session is saved.
+            return Known({})
+        self._lost(why)
         return self._known_here(session_id)
 
     def _known_here(self, session_id: str) -> Known:
@@ -257,16 +281,23 @@ class RedisSessionStore:
         for kept in sessions.values():
             unused_above = "" if kept.unused_above is None else kept.unused_above
             arguments += [kept.view, kept.numbers_to, unused_above, _ms(ttl)]
-        return self._link.script(_SAVE, [self._session(name) for name in sessions], arguments)
+        return self._link.script(SAVE, [self._session(name) for name in sessions], arguments)
 
     def reserve(self, session_id: str, count: int, above: int, ttl: float) -> Deferred[int]:
         """See :meth:`ISessionStore.reserve`."""
         if self.away is not None:
             return fail(StoreAway(self.away))
         if self._new_life is not None:
-            return fail(StoreAway("it has lost what it knew, and is being told again"))
-        asked = self._link.script(_RESERVE, [self._session(session_id)], [count, above, _ms(ttl)])
-        return asked.addCallbacks(int, self._note_away)
+            return fail(StoreAway(_FORGETFUL))
+        keys = [self._session(session_id), self._key("life")]
+        asked = self._link.script(RESERVE, keys, [count, above, _ms(ttl), self._life or b""])
+        return asked.addCallbacks(self._reserved, self._note_away)
+
+    def _reserved(self, last: Any) -> int:
+        if last is None:
+            self._look()
+            raise StoreAway(_FORGETFUL)
+        return int(last)
 
     def forget(self, session_id: str) -> Deferred[None]:
         """See :meth:`ISessionStore.forget`."""
@@ -296,7 +327,9 @@ class RedisSessionStore:
         return 0
 
     def _hear(self, _channel: bytes, message: bytes) -> None:
-        if message[:_NAME_BYTES] != self._mark:
+        if message[:_NAME_BYTES] == self._mark:
+            self._deaf = 0
+        elif message[_NAME_BYTES:]:
             self._heard(message[_NAME_BYTES:])
 
     # --- tickets
@@ -357,7 +390,10 @@ def _known(answer: Any) -> Known:
     views = {
         name.partition(b":")[2].decode(): view for name, view in found.items() if name.startswith(b"view:")
     }
-    return Known(views, int(found.get(b"reserved", 0)))
+    try:
+        return Known(views, int(found.get(b"reserved", 0)))
+    except ValueError:
+        return Known({})
 
 
 def _ms(seconds: float) -> int:
