@@ -1,6 +1,5 @@
 """Sessions opened, resumed, shared and ended, over a journal that settles when it is told to."""
 
-import json
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -15,15 +14,13 @@ from logui_tx.intake import Intake, LiveSession
 from logui_tx.journal.entry import Entry, SessionRow
 from logui_tx.journal.segment import Kind
 from logui_tx.journal.state import SessionState
-from logui_tx.model import AppDataChange, Batch, Connection, EndReason, Flight, Hello, Kept, Known, Limits
+from logui_tx.model import AppDataChange, Batch, EndReason, Flight, Hello, Kept, Known, Limits
 from logui_tx.sessions import LiveSessions, Opened
 from logui_tx.sharing import Sharing
 from logui_tx.stores.memory import MemorySessionStore
+from tests.servers import CONNECTION, FLIGHT, FULL, stands
 
-FULL = NotStored("disk full")
-FLIGHT = Flight("flight", "application", "F", ("*",), True, "0.4.0", 0)
 OTHER = Flight("other", "application", "O", ("*",), True, "0.4.0", 0)
-CONNECTION = Connection("192.0.2.1", "https://origin", "agent", "https://before")
 WINDOW = 1_800.0
 
 
@@ -46,23 +43,6 @@ class SlowStore(MemorySessionStore):
         late: Deferred[Any] = Deferred()
         self.late.append(lambda: result.chainDeferred(late))
         return late
-
-
-def stands(entries: list[Entry]) -> SessionState:
-    """What a journal that holds these entries of a session knows."""
-    events = [entry for entry in entries if entry.kind is Kind.EVENTS]
-    refused = [json.loads(entry.refused) for entry in entries if entry.refused is not None]
-    return SessionState(
-        row=asdict(entries[0].handle.row),
-        number=entries[0].handle.number or 0,
-        version=entries[0].handle.version,
-        last_activity=max(entry.received for entry in entries),
-        last_seq=max((entry.first_seq + entry.count - 1 for entry in events), default=0),
-        app_data=entries[-1].app_data,
-        payload_ids={e.instance: e.payload_id for e in events if e.payload_id is not None},
-        end_reason=entries[-1].end_reason,
-        refused=refused[-1] if refused else {},
-    )
 
 
 class SessionsTestCase(SynchronousTestCase):
