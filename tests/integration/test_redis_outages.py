@@ -9,6 +9,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults
 
 from logui_tx.numbers import BLIND
+from logui_tx.stores.redis import store as redis_store
 from tests.integration.served import Client
 from tests.integration.two_servers import TwoServersTestCase, jumps
 
@@ -43,6 +44,7 @@ class Load:
 class OutageTests(TwoServersTestCase):
     async def under_load(self, *disturbances: tuple[Callable[[], Any], Callable[[], Any]]) -> None:
         """Each is a way to take Redis away, and one to bring it back."""
+        self.patch(redis_store, "NEW_LIFE", 2.0)
         clients = [await self.greet_at("ab"[n % 2], clientInstance="i") for n in range(CLIENTS)]
         load = Load(clients)
         done = load.start()
