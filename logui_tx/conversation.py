@@ -30,6 +30,7 @@ from logui_tx.model import (
     Limits,
     Receipt,
     Reply,
+    Welcome,
 )
 from logui_tx.sessions import LiveSessions, Opened
 from logui_tx.stages import new_stages
@@ -165,7 +166,11 @@ class Conversation:
     def welcome(self, opened: Opened) -> None:
         self._opened = opened
         opened.evict = self._evicted
-        welcome = self._dialect.welcome(opened.session.id, opened.now, opened.last_payload_id, opened.resumed)
+        row = opened.session.handle.row
+        started_at = row.started_at if row.client_started_at is None else row.client_started_at
+        welcome = self._dialect.welcome(
+            Welcome(row.id, opened.now, opened.last_payload_id, opened.resumed, started_at)
+        )
         if welcome is not None:
             self._peer.send(welcome)
         self._empty_inbox()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Leave,
         Receipt,
         Reply,
+        Welcome,
     )
 
 
@@ -68,8 +69,8 @@ class IDialect(Interface):
     def events(message: bytes) -> Iterable[Event]:
         """The events of a message that :meth:`read` took for a Batch, in order, as the client sent them."""
 
-    def welcome(session_id: str, now: int, last_payload_id: int, resumed: bool) -> bytes | None:
-        """The handshake's answer, None where the dialect has none; ``now`` in UNIX ms."""
+    def welcome(to: Welcome) -> bytes | None:
+        """The handshake's answer, None where the dialect has none."""
 
     def refuse(why: HandshakeRefused) -> Reply:
         """The answer to a handshake that is refused."""

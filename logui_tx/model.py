@@ -72,6 +72,8 @@ class Hello:
 
     ``app_data`` is the encoded value of every key; ``client_time`` is the client's clock in ms, None where
     the dialect does not tell it; ``device`` a JSON object of what the client runs on, encoded.
+    ``bad_session`` says why the session that it names cannot be one, in a dialect that refuses that; in its
+    place ``session_id`` is None.
     """
 
     token: str
@@ -82,6 +84,23 @@ class Hello:
     instance: str = ""
     referrer: str | None = None
     device: str | None = None
+    user_agent: str | None = None
+    bad_session: str | None = None
+
+
+@frozen
+class Welcome:
+    """What an accepted handshake led to: the session, whether it was there before, and the last payloadID of
+    this page load.
+
+    ``started_at`` is the session's start by the client's own clock (the server's, where no client told it).
+    """
+
+    session_id: str
+    now: int
+    last_payload_id: int
+    resumed: bool
+    started_at: int
 
 
 class Leave(Enum):
@@ -212,6 +231,7 @@ class Session:
     referrer: str | None = None
     device: str | None = None
     visitor_id: str | None = None
+    client_started_at: int | None = None
 
     @property
     def duration(self) -> float | None:

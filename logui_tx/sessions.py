@@ -120,11 +120,12 @@ class LiveSessions:
             application_id=flight.application_id,
             dialect=dialect,
             started_at=now,
-            user_agent=connection.user_agent,
+            user_agent=hello.user_agent or connection.user_agent,
             origin=connection.origin,
             referrer=hello.referrer or connection.referrer,
             device=hello.device,
             visitor_id=connection.visitor_id,
+            client_started_at=hello.client_time,
         )
         return LiveSession(row.id, flight.id, SessionHandle(row), now, numbers=self._sharing.new_numbers())
 

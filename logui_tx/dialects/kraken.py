@@ -36,7 +36,18 @@ from logui_tx.dialects.json_text import BadJSON, TooMany
 from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, UNREADABLE
 from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
 from logui_tx.interfaces import IDialect
-from logui_tx.model import LISTENERS, AppDataChange, Batch, Close, Event, Hello, Leave, Receipt, Reply
+from logui_tx.model import (
+    LISTENERS,
+    AppDataChange,
+    Batch,
+    Close,
+    Event,
+    Hello,
+    Leave,
+    Receipt,
+    Reply,
+    Welcome,
+)
 
 TYPES = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 9), LISTENERS, strict=True))
 """An event's type on the wire, and what a page must be allowed to listen to for it."""
@@ -207,7 +218,7 @@ class Kraken:
 
     # --- server to client
 
-    def welcome(self, session_id: str, now: int, last_payload_id: int, resumed: bool) -> None:  # noqa: ARG002
+    def welcome(self, to: Welcome) -> None:  # noqa: ARG002
         """See :meth:`IDialect.welcome`: the start of a session is not acknowledged."""
         return
 

@@ -35,7 +35,7 @@ from logui_tx.dialects.times import to_iso_8601
 from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, UNREADABLE
 from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
 from logui_tx.interfaces import IDialect
-from logui_tx.model import AppDataChange, Batch, Close, Event, Hello, Leave, Receipt, Reply
+from logui_tx.model import AppDataChange, Batch, Close, Event, Hello, Leave, Receipt, Reply, Welcome
 
 MAX_PAYLOAD_ID = 2**53 - 1
 MAX_INSTANCE = 128
@@ -201,15 +201,15 @@ class LogUI04:
 
     # --- server to client
 
-    def welcome(self, session_id: str, now: int, last_payload_id: int, resumed: bool) -> bytes:  # noqa: ARG002
+    def welcome(self, to: Welcome) -> bytes:
         """See :meth:`IDialect.welcome`; the identifier tells the client whether it resumed."""
         return _encode(
             {
                 "responseType": "LogUIHandshakeSuccess",
                 "statusCode": "200",
-                "sessionIdentifier": session_id,
-                "serverDateTime": to_iso_8601(now),
-                "lastPayloadID": last_payload_id,
+                "sessionIdentifier": to.session_id,
+                "serverDateTime": to_iso_8601(to.now),
+                "lastPayloadID": to.last_payload_id,
             }
         )
 
