@@ -352,8 +352,11 @@ class Conversation:
     def send_announcement(self) -> None:
         self._send_pending()
         announcement = self._dialect.shutdown()
-        if announcement is not None:
-            self._peer.send(announcement)
+        if announcement.message is not None:
+            self._peer.send(announcement.message)
+        if announcement.close is not None:
+            self._end_reason = EndReason.SERVER_SHUTDOWN
+            self._peer.close(announcement.close)
 
     def send_end(self) -> None:
         self._end_reason = EndReason.SERVER_SHUTDOWN

@@ -165,7 +165,7 @@ class Receipt:
 
 @frozen
 class Close:
-    """How to end a connection; ``code`` None means: drop it without a close frame."""
+    """How to end a connection; ``code`` None means: hang up without a close frame."""
 
     code: int | None
     reason: str = ""

@@ -28,7 +28,7 @@ from logui_tx.journal.entry import Entry
 from logui_tx.journal.gatherer import TurnGatherer
 from logui_tx.journal.lookup import SessionLookup
 from logui_tx.journal.writer import JournalWriter
-from logui_tx.model import Connection, Flight, Hello
+from logui_tx.model import Close, Connection, Flight, Hello
 from logui_tx.options import Settings
 from logui_tx.registry.admission import Admission
 from logui_tx.registry.database import migrate, open_engine
@@ -204,7 +204,7 @@ class LoguiService(Service):
         def enter(_request: Request, connection: Connection) -> Deferred[tuple[Connection, Converse]]:
             return succeed((connection, self._converse(dialect, self._admit)))
 
-        return self._endpoint(enter)
+        return self._endpoint(enter, dialect.too_large)
 
     def _kraken(self) -> Folder:
         parts, settings, limits = self._parts, self._settings, self._settings.limits
@@ -232,10 +232,10 @@ class LoguiService(Service):
             return Deferred.fromCoroutine(entrance(request, connection))
 
         self._site.allow_reading = partial(allow_if_any, parts.registry)
-        return Folder({"init": InitPage(desk), "socket": self._endpoint(enter)})
+        return Folder({"init": InitPage(desk), "socket": self._endpoint(enter, Kraken().too_large)})
 
-    def _endpoint(self, enter: Enter) -> Endpoint:
-        factory = EndpointFactory(self._reactor, self._gate, self._sockets, self._settings.limits)
+    def _endpoint(self, enter: Enter, too_large: Close) -> Endpoint:
+        factory = EndpointFactory(self._reactor, self._gate, self._sockets, self._settings.limits, too_large)
         return Endpoint(factory, enter, self._settings.trusted_proxy, lambda: self._stopping)
 
     def _converse(self, dialect: IDialect, admit: Admit) -> Converse:

@@ -356,6 +356,6 @@ class AnswerTests(KrakenTestCase):
 
     def test_the_end(self) -> None:
         self.assertEqual(dialect.farewell(Leave.CLOSE), Reply(close=Close(1000)))
-        self.assertEqual(dialect.shutdown(), b'{"type":"shutdown"}')
+        self.assertEqual(dialect.shutdown(), Reply(b'{"type":"shutdown"}'))
         self.assertEqual(dialect.gone().code, 1001)
         self.assertIsNone(dialect.changed())

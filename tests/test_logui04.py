@@ -282,7 +282,7 @@ class AnswerTests(SynchronousTestCase):
         self.message(
             dialect.changed(), {"responseType": "LogUIAppSpecificLogDataChangeSuccess", "statusCode": "201"}
         )
-        self.message(dialect.shutdown(), {"responseType": "LogUIServerShutdown", "statusCode": "501"})
+        self.message(dialect.shutdown().message, {"responseType": "LogUIServerShutdown", "statusCode": "501"})
 
     def test_bad(self) -> None:
         for hits in (1, 4):

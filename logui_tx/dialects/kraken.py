@@ -33,7 +33,7 @@ from zope.interface import implementer
 
 from logui_tx.dialects import json_text, values
 from logui_tx.dialects.json_text import BadJSON, TooMany
-from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, UNREADABLE
+from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, TOO_LARGE, UNREADABLE
 from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
 from logui_tx.interfaces import IDialect
 from logui_tx.model import (
@@ -113,6 +113,7 @@ class Kraken:
     name: str = "kraken"
     client_version: str | None = None
     cumulative: bool = True
+    too_large: Close = TOO_LARGE
 
     # --- client to server
 
@@ -258,9 +259,9 @@ class Kraken:
         """See :meth:`IDialect.farewell`."""
         return Reply(close=Close(1000))
 
-    def shutdown(self) -> bytes:
+    def shutdown(self) -> Reply:
         """See :meth:`IDialect.shutdown`."""
-        return _SHUTDOWN
+        return Reply(_SHUTDOWN)
 
     def gone(self) -> Close:
         """See :meth:`IDialect.gone`."""

@@ -32,7 +32,7 @@ from zope.interface import implementer
 from logui_tx.dialects import json_text, values
 from logui_tx.dialects.json_text import BadJSON, TooMany
 from logui_tx.dialects.times import to_iso_8601
-from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, UNREADABLE
+from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, TOO_LARGE, UNREADABLE
 from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
 from logui_tx.interfaces import IDialect
 from logui_tx.model import AppDataChange, Batch, Close, Event, Hello, Leave, Receipt, Reply, Welcome
@@ -86,6 +86,7 @@ class LogUI04:
     name: str = "logui-0.4"
     client_version: str | None = "0.4.0"
     cumulative: bool = False
+    too_large: Close = TOO_LARGE
 
     # --- client to server
 
@@ -255,9 +256,9 @@ class LogUI04:
         """See :meth:`IDialect.farewell`: no answer, the connection just ends."""
         return Reply(close=Close(1000))
 
-    def shutdown(self) -> bytes:
+    def shutdown(self) -> Reply:
         """See :meth:`IDialect.shutdown`."""
-        return _SHUTDOWN
+        return Reply(_SHUTDOWN)
 
     def gone(self) -> Close:
         """See :meth:`IDialect.gone`."""
