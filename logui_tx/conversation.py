@@ -204,7 +204,11 @@ class Conversation:
     def _store(self, batch: Batch, message: bytes) -> None:
         opened = self._opened
         assert opened is not None
+        if batch.app_data is not None:
+            self._put_in_force(opened, batch.app_data, batch.app_data_updated)
         stored = self._intake.store(opened.session, batch, message, self._instance, opened.clock_offset)
+        if batch.app_data is not None:
+            self._intake.replace(opened.session, batch.app_data)
         answer = self._expect(len(message))
         if batch.leave is not None:
             self._held = True
@@ -216,6 +220,19 @@ class Conversation:
             errbackArgs=(answer, batch.payload_id, batch.leave),
         )
         stored.addErrback(self._crashed, answer)
+
+    def _put_in_force(self, opened: Opened, borne: bytes, updated: bool) -> None:
+        """The data under which the first of the events were made that bear ``borne``.
+
+        Where it was ``updated`` among them, that is what this page's events bore before; else the session's.
+        """
+        session, before = opened.session, opened.app_data
+        self._intake.check_size(session.now.app_data.replaced(borne), BadRequest)
+        opened.app_data = borne
+        if not updated or not session.now.last_seq:
+            self._intake.replace(session, borne)
+        elif before is not None:
+            self._intake.replace(session, before)
 
     def _stored(self, receipt: Receipt, answer: _Answer, leave: Leave | None) -> None:
         if leave is None:

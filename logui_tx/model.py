@@ -127,12 +127,17 @@ class Batch:
     """Events that arrived in one message: how many, not what; the message itself is what gets stored.
 
     ``instance`` is None where the payload does not name one: the connection's then counts.
+    ``app_data`` is the application-specific data that the events bear, encoded, in a dialect in which they
+    do; ``app_data_updated``: it changed among them, and those before that were made under what was in force
+    before.
     """
 
     events: int
     payload_id: int | None = None
     instance: str | None = None
     leave: Leave | None = None
+    app_data: bytes | None = None
+    app_data_updated: bool = False
 
 
 @frozen
@@ -144,10 +149,15 @@ class AppDataChange:
 
 @frozen
 class Event:
-    """One stored event: the bytes that the client sent, and its time in ms (None where it gave none)."""
+    """One stored event: the bytes that the client sent, and its time in ms (None where it gave none).
+
+    ``app_data`` is the application-specific data in force, encoded, where the event itself tells it; None:
+    that of its message.
+    """
 
     raw: bytes
     client_time: int | None
+    app_data: bytes | None = None
 
 
 @frozen

@@ -21,6 +21,7 @@ from logui_tx import data_folder
 from logui_tx.conversation import Admit, Conversation
 from logui_tx.dialects.kraken import Kraken
 from logui_tx.dialects.logui04 import LogUI04
+from logui_tx.dialects.logui05 import LogUI05
 from logui_tx.errors import CannotListen, HandshakeRefused, NotStored, Refusal, RegistryError
 from logui_tx.intake import Intake
 from logui_tx.interfaces import IDialect, IPeer, ISessionStore
@@ -184,6 +185,7 @@ class LoguiService(Service):
 
     def _lay_out(self) -> None:
         """Fill the site; nothing was answered before, because the reactor had no turn since the start."""
+        limits = self._settings.limits
         checks = {
             "journal": self._journal_health,
             "registry": self._registry_health,
@@ -195,11 +197,15 @@ class LoguiService(Service):
         self._root.putChild(b"readyz", HealthPage(self._reactor, checks))
         self._root.putChild(b"static", static_files())
         self._root.putChild(b"client", client_files())
-        self._root.putChild(b"logui", Folder({"endpoint": Folder({"0.4.0": Folder({"": self._logui04()})})}))
+        logui04, logui05 = LogUI04(limits.max_events), LogUI05(limits.max_events)
+        self._root.putChild(
+            b"logui", Folder({"endpoint": Folder({"0.4.0": Folder({"": self._logui(logui04)})})})
+        )
+        self._root.putChild(b"ws", Folder({"endpoint": Folder({"": self._logui(logui05)})}))
         self._root.putChild(b"kraken", self._kraken())
 
-    def _logui04(self) -> Endpoint:
-        dialect = LogUI04(max_events=self._settings.limits.max_events)
+    def _logui(self, dialect: IDialect) -> Endpoint:
+        """An endpoint where everything is said on the socket."""
 
         def enter(_request: Request, connection: Connection) -> Deferred[tuple[Connection, Converse]]:
             return succeed((connection, self._converse(dialect, self._admit)))

@@ -30,6 +30,7 @@ class Opened:
     """A socket of a session: what its handshake led to. ``last_payload_id`` is that of its ``instance``.
 
     ``evict``, once somebody has set it, ends the connection: its page load has gone on at another server.
+    ``app_data`` is what its last events bore, encoded, where they did.
     """
 
     session: LiveSession
@@ -39,6 +40,7 @@ class Opened:
     now: int
     last_payload_id: int = 0
     evict: Callable[[], None] | None = None
+    app_data: bytes | None = None
 
 
 class LiveSessions:

@@ -34,7 +34,7 @@ from zope.interface import implementer
 from logui_tx.dialects import json_text, values
 from logui_tx.dialects.json_text import BadJSON, TooMany
 from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, TOO_LARGE, UNREADABLE
-from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
+from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal, TooManyEvents
 from logui_tx.interfaces import IDialect
 from logui_tx.model import (
     LISTENERS,
@@ -176,7 +176,7 @@ class Kraken:
         except BadJSON as error:
             raise BadRequest(f"The message could not be read: {error}.") from None
         except TooMany as many:
-            raise BadRequest(
+            raise TooManyEvents(
                 f"The message holds {many.count} events; at most {self.max_events} are allowed."
             ) from None
         for position, event in enumerate(events):

@@ -33,7 +33,7 @@ from logui_tx.dialects import json_text, values
 from logui_tx.dialects.json_text import BadJSON, TooMany
 from logui_tx.dialects.times import to_iso_8601
 from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, TOO_LARGE, UNREADABLE
-from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
+from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal, TooManyEvents
 from logui_tx.interfaces import IDialect
 from logui_tx.model import AppDataChange, Batch, Close, Event, Hello, Leave, Receipt, Reply, Welcome
 
@@ -179,7 +179,7 @@ class LogUI04:
         except BadJSON:
             raise BadRequest("'eventsToBeLogged' must be an array.") from None
         except TooMany as many:
-            raise BadRequest(
+            raise TooManyEvents(
                 f"The event payload holds {many.count} events; at most {self.max_events} are allowed."
             ) from None
         for position, event in enumerate(events):
