@@ -60,7 +60,10 @@ class RestartTests(ComingBackTestCase):
         first = {client.name: client.session for client in clients}
         self.assertEqual(len(set(first.values())), CLIENTS)
 
-        # They log on all the time, while the server stops, and while there is none.
+        # They log on all the time, not in step, while the server stops and while there is none.
+        for client in clients:
+            for _ in range(client.name % 10):
+                client.log()
         logging = LoopingCall(lambda: [client.log() for client in clients])
         self.addCleanup(lambda: logging.running and logging.stop())
         logging.start(0.02)
