@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import IO, Any
@@ -54,6 +55,10 @@ log = Logger()
 
 GOODBYE_TIMEOUT = 2.0
 """Seconds for the clients' half of the closing handshake at the end."""
+
+BACKLOG = 4096
+"""Connections that may wait to be taken, unless an endpoint says ``backlog=``: clients that were dropped
+together come back together, and with Twisted's 50 the last would wait for many seconds."""
 
 _EVERYWHERE = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - to be shown, not to be bound
 
@@ -146,6 +151,9 @@ class LoguiService(Service):
             # The reason first: a daemon's parent shows no more than the beginning.
             raise CannotListen(f"{getattr(why, 'strerror', None) or why}: cannot listen on {description}")
         port: IListeningPort = outcome[0]
+        listening: socket.socket | None = getattr(port, "socket", None)
+        if listening is not None and "backlog=" not in description:
+            listening.listen(BACKLOG)
         return port
 
     def _open(self) -> _Parts:
@@ -334,8 +342,8 @@ class LoguiService(Service):
         self._tell(Conversation.drain)
         await parts.intake.when_idle()
         await self._wait_for_clients(GOODBYE_TIMEOUT)
-        for socket in list(self._sockets):
-            socket.dropConnection(abort=True)
+        for each in list(self._sockets):
+            each.dropConnection(abort=True)
         await parts.intake.when_idle()
         parts.sessions.stop()
         parts.sharing.stop()
@@ -347,9 +355,9 @@ class LoguiService(Service):
         log.info("stopped; {events} events stored", events=parts.intake.stored_events)
 
     def _tell(self, what: Callable[[Conversation], None]) -> None:
-        for socket in list(self._sockets):
-            if socket.conversation is not None:
-                what(socket.conversation)
+        for each in list(self._sockets):
+            if each.conversation is not None:
+                what(each.conversation)
 
     async def _wait_for_clients(self, timeout: float) -> None:
         """Until no client is left, time is over, or the operator will not wait."""
@@ -357,8 +365,8 @@ class LoguiService(Service):
             return
         self._enough = Deferred()
         timer = self._reactor.callLater(timeout, self._stop_waiting)
-        for socket in self._sockets:
-            socket.gone.addCallback(self._maybe_last)
+        for each in self._sockets:
+            each.gone.addCallback(self._maybe_last)
         await self._enough
         if timer.active():
             timer.cancel()

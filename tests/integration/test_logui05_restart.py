@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
 from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -126,6 +128,25 @@ class RestartTests(ComingBackTestCase):
         self.assertEqual({client.over for client in clients}, {None})
         self.clock.advance(10)
         self.assertEqual({client.over for client in clients}, {1006})
+
+
+class BacklogTests(LogUI05TestCase):
+    def connected(self, count: int) -> int:
+        """How many get through while the server has no time to take any."""
+        waiting = [socket.socket() for _ in range(count)]
+        for each in waiting:
+            self.addCleanup(each.close)
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", self.port))
+        return len(select.select([], waiting, [], 0)[1])
+
+    async def test_all_may_come_at_once(self) -> None:
+        self.assertEqual(self.connected(CLIENTS), CLIENTS)
+
+    async def test_the_endpoint_may_say_how_many(self) -> None:
+        await self.stop()
+        self.start(listen=("tcp:0:interface=127.0.0.1:backlog=7",))
+        self.assertLess(self.connected(CLIENTS), 10)
 
 
 class OverloadTests(LogUI05TestCase):
