@@ -31,11 +31,19 @@ class AppData:
 
     def changed(self, changes: Mapping[str, bytes]) -> AppData:
         """The data after ``changes``; the same object where nothing changes."""
+        if not changes:
+            return self
         values = {**self.values, **changes}
         values = {key: value for key, value in values.items() if value != b"null"}
         if values == self.values:
             return self
         return AppData(values, _encode(values), self.version + 1)
+
+    def replaced(self, encoded: bytes) -> AppData:
+        """Other data, whole and as it was written; the same object where nothing changes."""
+        if encoded == self.encoded:
+            return self
+        return AppData(json_text.members(encoded), encoded, self.version + 1)
 
 
 def _encode(values: Mapping[str, bytes]) -> bytes:

@@ -30,6 +30,7 @@ from logui_tx.model import (
     Limits,
     Receipt,
     Reply,
+    Welcome,
 )
 from logui_tx.sessions import LiveSessions, Opened
 from logui_tx.stages import new_stages
@@ -165,7 +166,11 @@ class Conversation:
     def welcome(self, opened: Opened) -> None:
         self._opened = opened
         opened.evict = self._evicted
-        welcome = self._dialect.welcome(opened.session.id, opened.now, opened.last_payload_id, opened.resumed)
+        row = opened.session.handle.row
+        started_at = row.started_at if row.client_started_at is None else row.client_started_at
+        welcome = self._dialect.welcome(
+            Welcome(row.id, opened.now, opened.last_payload_id, opened.resumed, started_at)
+        )
         if welcome is not None:
             self._peer.send(welcome)
         self._empty_inbox()
@@ -199,7 +204,11 @@ class Conversation:
     def _store(self, batch: Batch, message: bytes) -> None:
         opened = self._opened
         assert opened is not None
+        if batch.app_data is not None:
+            self._put_in_force(opened, batch.app_data, batch.app_data_updated)
         stored = self._intake.store(opened.session, batch, message, self._instance, opened.clock_offset)
+        if batch.app_data is not None:
+            self._intake.replace(opened.session, batch.app_data)
         answer = self._expect(len(message))
         if batch.leave is not None:
             self._held = True
@@ -211,6 +220,19 @@ class Conversation:
             errbackArgs=(answer, batch.payload_id, batch.leave),
         )
         stored.addErrback(self._crashed, answer)
+
+    def _put_in_force(self, opened: Opened, borne: bytes, updated: bool) -> None:
+        """The data under which the first of the events were made that bear ``borne``.
+
+        Where it was ``updated`` among them, that is what this page's events bore before; else the session's.
+        """
+        session, before = opened.session, opened.app_data
+        self._intake.check_size(session.now.app_data.replaced(borne), BadRequest)
+        opened.app_data = borne
+        if not updated or not session.now.last_seq:
+            self._intake.replace(session, borne)
+        elif before is not None:
+            self._intake.replace(session, before)
 
     def _stored(self, receipt: Receipt, answer: _Answer, leave: Leave | None) -> None:
         if leave is None:
@@ -347,8 +369,11 @@ class Conversation:
     def send_announcement(self) -> None:
         self._send_pending()
         announcement = self._dialect.shutdown()
-        if announcement is not None:
-            self._peer.send(announcement)
+        if announcement.message is not None:
+            self._peer.send(announcement.message)
+        if announcement.close is not None:
+            self._end_reason = EndReason.SERVER_SHUTDOWN
+            self._peer.close(announcement.close)
 
     def send_end(self) -> None:
         self._end_reason = EndReason.SERVER_SHUTDOWN

@@ -11,6 +11,7 @@
     │   └── CannotListen            an endpoint is taken or not allowed
     ├── HandshakeRefused        a client may not log; carries the cause
     ├── BadRequest              a message that was not understood
+    │   ├── TooManyEvents           a payload holds more of them than allowed
     │   └── BadEvent                one event of a payload is malformed; carries its position and a copy
     ├── RequestRefused          an HTTP request is answered with an error; carries its status
     ├── NotStored               events could not be written; nothing of the payload is stored
@@ -86,6 +87,10 @@ class HandshakeRefused(LoguiError):
 
 class BadRequest(LoguiError):
     """A message that was not understood (401 in LogUI 0.4 and kraken)."""
+
+
+class TooManyEvents(BadRequest):
+    """A payload holds more events than allowed."""
 
 
 class BadEvent(BadRequest):

@@ -170,7 +170,7 @@ class Intake:
         return self._submit(session, kind, clock_offset=clock_offset, first_seq=jump)
 
     def take_over(self, session: LiveSession, app_data: AppData) -> Deferred[Receipt]:
-        """Another server changed the application-specific data."""
+        """The application-specific data is another, whoever changed it."""
         session.now.app_data = app_data
         return self._submit(session, Kind.CHANGED)
 
@@ -232,6 +232,12 @@ class Intake:
         self.check_size(app_data, BadRequest)
         session.now.app_data = app_data
         return self._submit(session, Kind.CHANGED)
+
+    def replace(self, session: LiveSession, app_data: bytes) -> None:
+        """Other data, encoded, for all that comes after; where it cannot be stored, that cannot be either."""
+        replaced = session.now.app_data.replaced(app_data)
+        if replaced is not session.now.app_data:
+            self.take_over(session, replaced).addErrback(lambda failure: failure.trap(NotStored))
 
     def end(self, session: LiveSession, reason: EndReason, at: int) -> Deferred[Receipt]:
         """The session's last socket went ``at`` this time, in UNIX ms."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Leave,
         Receipt,
         Reply,
+        Welcome,
     )
 
 
@@ -36,7 +37,10 @@ class IPeer(Interface):
         """Send one text message."""
 
     def close(how: Close) -> None:
-        """End the connection after what was sent; ``Close(None)`` drops it without a close frame."""
+        """End the connection after what was sent.
+
+        ``Close(None)`` hangs up without a close frame; what the client sends until it notices still arrives.
+        """
 
     def pause() -> None:
         """Stop reading from the client until :meth:`resume`; a message or two may still arrive."""
@@ -54,6 +58,7 @@ class IDialect(Interface):
     name = Attribute("str: as the session list shows it")
     client_version = Attribute("str | None: the clientVersion that a token must bear; None: any")
     cumulative = Attribute("bool: an acknowledgement of a Batch says all that those before it said")
+    too_large = Attribute("Close: how the connection ends on which a message past the size limit came")
 
     def read_hello(message: bytes, binary: bool) -> Hello:
         """The first message.
@@ -68,8 +73,8 @@ class IDialect(Interface):
     def events(message: bytes) -> Iterable[Event]:
         """The events of a message that :meth:`read` took for a Batch, in order, as the client sent them."""
 
-    def welcome(session_id: str, now: int, last_payload_id: int, resumed: bool) -> bytes | None:
-        """The handshake's answer, None where the dialect has none; ``now`` in UNIX ms."""
+    def welcome(to: Welcome) -> bytes | None:
+        """The handshake's answer, None where the dialect has none."""
 
     def refuse(why: HandshakeRefused) -> Reply:
         """The answer to a handshake that is refused."""
@@ -92,8 +97,11 @@ class IDialect(Interface):
     def farewell(leave: Leave) -> Reply:
         """What a client that said it leaves is answered once its events are stored."""
 
-    def shutdown() -> bytes | None:
-        """The announcement that the server stops soon."""
+    def shutdown() -> Reply:
+        """The announcement that the server stops soon; what the client sends then is still taken.
+
+        Where the client would not know what to make of it, the connection is closed instead.
+        """
 
     def gone() -> Close:
         """How the server ends a connection when it stops."""

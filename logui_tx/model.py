@@ -72,6 +72,8 @@ class Hello:
 
     ``app_data`` is the encoded value of every key; ``client_time`` is the client's clock in ms, None where
     the dialect does not tell it; ``device`` a JSON object of what the client runs on, encoded.
+    ``bad_session`` says why the session that it names cannot be one, in a dialect that refuses that; in its
+    place ``session_id`` is None.
     """
 
     token: str
@@ -82,6 +84,23 @@ class Hello:
     instance: str = ""
     referrer: str | None = None
     device: str | None = None
+    user_agent: str | None = None
+    bad_session: str | None = None
+
+
+@frozen
+class Welcome:
+    """What an accepted handshake led to: the session, whether it was there before, and the last payloadID of
+    this page load.
+
+    ``started_at`` is the session's start by the client's own clock (the server's, where no client told it).
+    """
+
+    session_id: str
+    now: int
+    last_payload_id: int
+    resumed: bool
+    started_at: int
 
 
 class Leave(Enum):
@@ -108,12 +127,17 @@ class Batch:
     """Events that arrived in one message: how many, not what; the message itself is what gets stored.
 
     ``instance`` is None where the payload does not name one: the connection's then counts.
+    ``app_data`` is the application-specific data that the events bear, encoded, in a dialect in which they
+    do; ``app_data_updated``: it changed among them, and those before that were made under what was in force
+    before.
     """
 
     events: int
     payload_id: int | None = None
     instance: str | None = None
     leave: Leave | None = None
+    app_data: bytes | None = None
+    app_data_updated: bool = False
 
 
 @frozen
@@ -125,10 +149,15 @@ class AppDataChange:
 
 @frozen
 class Event:
-    """One stored event: the bytes that the client sent, and its time in ms (None where it gave none)."""
+    """One stored event: the bytes that the client sent, and its time in ms (None where it gave none).
+
+    ``app_data`` is the application-specific data in force, encoded, where the event itself tells it; None:
+    that of its message.
+    """
 
     raw: bytes
     client_time: int | None
+    app_data: bytes | None = None
 
 
 @frozen
@@ -146,7 +175,7 @@ class Receipt:
 
 @frozen
 class Close:
-    """How to end a connection; ``code`` None means: drop it without a close frame."""
+    """How to end a connection; ``code`` None means: hang up without a close frame."""
 
     code: int | None
     reason: str = ""
@@ -212,6 +241,7 @@ class Session:
     referrer: str | None = None
     device: str | None = None
     visitor_id: str | None = None
+    client_started_at: int | None = None
 
     @property
     def duration(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import IO, Any
@@ -21,6 +22,7 @@ from logui_tx import data_folder
 from logui_tx.conversation import Admit, Conversation
 from logui_tx.dialects.kraken import Kraken
 from logui_tx.dialects.logui04 import LogUI04
+from logui_tx.dialects.logui05 import LogUI05
 from logui_tx.errors import CannotListen, HandshakeRefused, NotStored, Refusal, RegistryError
 from logui_tx.intake import Intake
 from logui_tx.interfaces import IDialect, IPeer, ISessionStore
@@ -28,7 +30,7 @@ from logui_tx.journal.entry import Entry
 from logui_tx.journal.gatherer import TurnGatherer
 from logui_tx.journal.lookup import SessionLookup
 from logui_tx.journal.writer import JournalWriter
-from logui_tx.model import Connection, Flight, Hello
+from logui_tx.model import Close, Connection, Flight, Hello
 from logui_tx.options import Settings
 from logui_tx.registry.admission import Admission
 from logui_tx.registry.database import migrate, open_engine
@@ -53,6 +55,10 @@ log = Logger()
 
 GOODBYE_TIMEOUT = 2.0
 """Seconds for the clients' half of the closing handshake at the end."""
+
+BACKLOG = 4096
+"""Connections that may wait to be taken, unless an endpoint says ``backlog=``: clients that were dropped
+together come back together, and with Twisted's 50 the last would wait for many seconds."""
 
 _EVERYWHERE = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - to be shown, not to be bound
 
@@ -145,6 +151,9 @@ class LoguiService(Service):
             # The reason first: a daemon's parent shows no more than the beginning.
             raise CannotListen(f"{getattr(why, 'strerror', None) or why}: cannot listen on {description}")
         port: IListeningPort = outcome[0]
+        listening: socket.socket | None = getattr(port, "socket", None)
+        if listening is not None and "backlog=" not in description:
+            listening.listen(BACKLOG)
         return port
 
     def _open(self) -> _Parts:
@@ -184,6 +193,7 @@ class LoguiService(Service):
 
     def _lay_out(self) -> None:
         """Fill the site; nothing was answered before, because the reactor had no turn since the start."""
+        limits = self._settings.limits
         checks = {
             "journal": self._journal_health,
             "registry": self._registry_health,
@@ -195,16 +205,20 @@ class LoguiService(Service):
         self._root.putChild(b"readyz", HealthPage(self._reactor, checks))
         self._root.putChild(b"static", static_files())
         self._root.putChild(b"client", client_files())
-        self._root.putChild(b"logui", Folder({"endpoint": Folder({"0.4.0": Folder({"": self._logui04()})})}))
+        logui04, logui05 = LogUI04(limits.max_events), LogUI05(limits.max_events)
+        self._root.putChild(
+            b"logui", Folder({"endpoint": Folder({"0.4.0": Folder({"": self._logui(logui04)})})})
+        )
+        self._root.putChild(b"ws", Folder({"endpoint": Folder({"": self._logui(logui05)})}))
         self._root.putChild(b"kraken", self._kraken())
 
-    def _logui04(self) -> Endpoint:
-        dialect = LogUI04(max_events=self._settings.limits.max_events)
+    def _logui(self, dialect: IDialect) -> Endpoint:
+        """An endpoint where everything is said on the socket."""
 
         def enter(_request: Request, connection: Connection) -> Deferred[tuple[Connection, Converse]]:
             return succeed((connection, self._converse(dialect, self._admit)))
 
-        return self._endpoint(enter)
+        return self._endpoint(enter, dialect.too_large)
 
     def _kraken(self) -> Folder:
         parts, settings, limits = self._parts, self._settings, self._settings.limits
@@ -232,10 +246,10 @@ class LoguiService(Service):
             return Deferred.fromCoroutine(entrance(request, connection))
 
         self._site.allow_reading = partial(allow_if_any, parts.registry)
-        return Folder({"init": InitPage(desk), "socket": self._endpoint(enter)})
+        return Folder({"init": InitPage(desk), "socket": self._endpoint(enter, Kraken().too_large)})
 
-    def _endpoint(self, enter: Enter) -> Endpoint:
-        factory = EndpointFactory(self._reactor, self._gate, self._sockets, self._settings.limits)
+    def _endpoint(self, enter: Enter, too_large: Close) -> Endpoint:
+        factory = EndpointFactory(self._reactor, self._gate, self._sockets, self._settings.limits, too_large)
         return Endpoint(factory, enter, self._settings.trusted_proxy, lambda: self._stopping)
 
     def _converse(self, dialect: IDialect, admit: Admit) -> Converse:
@@ -328,8 +342,8 @@ class LoguiService(Service):
         self._tell(Conversation.drain)
         await parts.intake.when_idle()
         await self._wait_for_clients(GOODBYE_TIMEOUT)
-        for socket in list(self._sockets):
-            socket.dropConnection(abort=True)
+        for each in list(self._sockets):
+            each.dropConnection(abort=True)
         await parts.intake.when_idle()
         parts.sessions.stop()
         parts.sharing.stop()
@@ -341,9 +355,9 @@ class LoguiService(Service):
         log.info("stopped; {events} events stored", events=parts.intake.stored_events)
 
     def _tell(self, what: Callable[[Conversation], None]) -> None:
-        for socket in list(self._sockets):
-            if socket.conversation is not None:
-                what(socket.conversation)
+        for each in list(self._sockets):
+            if each.conversation is not None:
+                what(each.conversation)
 
     async def _wait_for_clients(self, timeout: float) -> None:
         """Until no client is left, time is over, or the operator will not wait."""
@@ -351,8 +365,8 @@ class LoguiService(Service):
             return
         self._enough = Deferred()
         timer = self._reactor.callLater(timeout, self._stop_waiting)
-        for socket in self._sockets:
-            socket.gone.addCallback(self._maybe_last)
+        for each in self._sockets:
+            each.gone.addCallback(self._maybe_last)
         await self._enough
         if timer.active():
             timer.cancel()

@@ -30,6 +30,7 @@ class Opened:
     """A socket of a session: what its handshake led to. ``last_payload_id`` is that of its ``instance``.
 
     ``evict``, once somebody has set it, ends the connection: its page load has gone on at another server.
+    ``app_data`` is what its last events bore, encoded, where they did.
     """
 
     session: LiveSession
@@ -40,6 +41,7 @@ class Opened:
     last_payload_id: int = 0
     evict: Callable[[], None] | None = None
     superseded: bool = False
+    app_data: bytes | None = None
 
 
 class LiveSessions:
@@ -126,11 +128,12 @@ class LiveSessions:
             application_id=flight.application_id,
             dialect=dialect,
             started_at=now,
-            user_agent=connection.user_agent,
+            user_agent=hello.user_agent or connection.user_agent,
             origin=connection.origin,
             referrer=hello.referrer or connection.referrer,
             device=hello.device,
             visitor_id=connection.visitor_id,
+            client_started_at=hello.client_time,
         )
         return LiveSession(row.id, flight.id, SessionHandle(row), now, numbers=self._sharing.new_numbers())
 

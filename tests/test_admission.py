@@ -112,7 +112,10 @@ class AdmissionTests(SynchronousTestCase):
         self.refusal(self.hello("bad"), Refusal.TOKEN, origin="http://evil.org", version="9")
         inactive = evolve(FLIGHT, active=False)
         self.registry.flights["flight-id"] = inactive
-        self.refusal(self.hello(), Refusal.DOMAIN, origin="http://evil.org")
+        bad_session = evolve(self.hello(), bad_session="No session is called so.")
+        self.refusal(bad_session, Refusal.DOMAIN, origin="http://evil.org")
+        self.assertIn("called so", self.refusal(bad_session, Refusal.SESSION))
+        self.refusal(self.hello(), Refusal.INACTIVE)
         self.refusal(self.hello(), Refusal.VERSION, origin="http://evil.org", version="9")
         self.registry.flights.clear()
         self.refusal(self.hello(), Refusal.VERSION, version="9")

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from logui_tx.export import jsonl
 from logui_tx.export.records import FIELDS, Selection, Tally
 from tests.journals import NOW, made_journal, reading
+from tests.logui05 import ITEM, MARKER
+from tests.logui05 import events as told
 from tests.test_export_records import ExportTestCase, texts, unhurried, values
 
 
@@ -60,6 +62,17 @@ class JSONLinesTests(ExportTestCase):
         ]
         self.assertEqual([tuple(line.values()) for line in read(write(self.select()))], expected)
         self.assertEqual(len({line[0] for line in expected}), 20)
+
+    def test_data_that_events_tell_themselves(self) -> None:
+        """In LogUI 0.5: under the data of the message until a marker, under their own from there on."""
+        sent = [{**each, "applicationSpecificData": {"n": "2%d"}} for each in (ITEM, MARKER, ITEM)]
+        session = self.journal.session("s", dialect="logui-0.5", app_data=b'{"n":1}')
+        session.send(*sent, message=json.dumps(told(*sent)).encode())
+        self.journal.commit()
+        lines = read(write(self.select()))
+        self.assertEqual([line["appSpecificLogData"]["n"] for line in lines], [1, "2%d", "2%d"])
+        self.assertEqual([line["event"] for line in lines], sent)
+        self.assertEqual([json.loads(record.app_data)["n"] for record in self.records()], [1, "2%d", "2%d"])
 
     def test_line_breaks_and_ids_that_need_escapes(self) -> None:
         self.journal.session('"s"\n%d', app_data=b'{"a":\n1}').send(b'{\n"clientDateTime":\r1760000000}')

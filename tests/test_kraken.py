@@ -13,7 +13,7 @@ from logui_tx.dialects import kraken
 from logui_tx.dialects.kraken import MAX_DEVICE, TYPES, Kraken
 from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
 from logui_tx.interfaces import IDialect
-from logui_tx.model import LISTENERS, Batch, Close, Event, Hello, Leave, Receipt, Reply
+from logui_tx.model import LISTENERS, Batch, Close, Event, Hello, Leave, Receipt, Reply, Welcome
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -325,7 +325,7 @@ class AnswerTests(KrakenTestCase):
         self.assertEqual((dialect.name, dialect.client_version, dialect.cumulative), ("kraken", None, True))
 
     def test_the_start_is_not_answered(self) -> None:
-        self.assertIsNone(dialect.welcome("session", 1, 0, False))
+        self.assertIsNone(dialect.welcome(Welcome("session", 1, 0, False, 1)))
 
     def test_acknowledgements_count_all_events(self) -> None:
         self.assertEqual(dialect.stored(Receipt(first_seq=1, events=1)), b'{"type":"ack","stored":1}')
@@ -356,6 +356,6 @@ class AnswerTests(KrakenTestCase):
 
     def test_the_end(self) -> None:
         self.assertEqual(dialect.farewell(Leave.CLOSE), Reply(close=Close(1000)))
-        self.assertEqual(dialect.shutdown(), b'{"type":"shutdown"}')
+        self.assertEqual(dialect.shutdown(), Reply(b'{"type":"shutdown"}'))
         self.assertEqual(dialect.gone().code, 1001)
         self.assertIsNone(dialect.changed())

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from logui_tx.dialects.logui04 import MAX_INSTANCE, MAX_PAYLOAD_ID, LogUI04
 from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
 from logui_tx.interfaces import IDialect
-from logui_tx.model import AppDataChange, Batch, Close, Hello, Leave, Receipt, Reply
+from logui_tx.model import AppDataChange, Batch, Close, Hello, Leave, Receipt, Reply, Welcome
 
 # Generated tests find mistakes, not slowness.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -249,7 +249,7 @@ class AnswerTests(SynchronousTestCase):
     def test_welcome(self) -> None:
         for resumed in (False, True):
             self.message(
-                dialect.welcome("the-session", T, 7, resumed),
+                dialect.welcome(Welcome("the-session", T, 7, resumed, 1)),
                 {
                     "responseType": "LogUIHandshakeSuccess",
                     "statusCode": "200",
@@ -282,7 +282,7 @@ class AnswerTests(SynchronousTestCase):
         self.message(
             dialect.changed(), {"responseType": "LogUIAppSpecificLogDataChangeSuccess", "statusCode": "201"}
         )
-        self.message(dialect.shutdown(), {"responseType": "LogUIServerShutdown", "statusCode": "501"})
+        self.message(dialect.shutdown().message, {"responseType": "LogUIServerShutdown", "statusCode": "501"})
 
     def test_bad(self) -> None:
         for hits in (1, 4):

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import DataFolderUnusable
 from logui_tx.journal import schema
+from logui_tx.journal.reader import JournalReader
 from logui_tx.journal.schema import FILE, VERSION, journal_id, open_journal, open_reader
 
 # Opens a journal in each folder of stdin, as soon as it is named, and says its id.
@@ -77,6 +78,24 @@ class SchemaTests(SynchronousTestCase):
         query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         for (name,) in self.open().execute(query):
             self.assertIn(f"| `{name}` |", text)
+
+    def test_the_first_layout_is_brought_up_to_the_present_one(self) -> None:
+        first = self.open()
+        known = journal_id(first)
+        columns = [name for _, name, *_ in first.execute("PRAGMA table_info(sessions)")]
+        first.execute("DROP VIEW sessions")
+        first.execute("ALTER TABLE session DROP COLUMN client_started_at")
+        first.execute("CREATE VIEW sessions AS SELECT 1 FROM session")
+        first.execute("INSERT INTO session VALUES (1, 'id', 'f', 'a', 'd', 5, 'u', 'o', 'r', 'v', 'w')")
+        first.execute("INSERT INTO progress (session, last_activity) VALUES (1, 6)")
+        first.execute("PRAGMA user_version = 1")
+        for create in (False, True):
+            again = self.open(create)
+            self.assertEqual(journal_id(again), known)
+            self.assertEqual(again.execute("PRAGMA user_version").fetchone(), (VERSION,))
+            self.assertEqual([name for _, name, *_ in again.execute("PRAGMA table_info(sessions)")], columns)
+            session = JournalReader(again).session("id")
+            self.assertEqual((session.started_at, session.client_started_at), (5, None))
 
     def test_each_journal_has_its_own_id(self) -> None:
         with TemporaryDirectory() as other, closing(open_journal(Path(other), create=True)) as connection:

@@ -112,7 +112,7 @@ class SessionsTestCase(SynchronousTestCase):
 
 class OpenTests(SessionsTestCase):
     def test_a_new_one_stands_in_the_journal_before_it_is_told(self) -> None:
-        asked = self.ask(app_data={"k": b"1"}, referrer="https://page")
+        asked = self.ask(app_data={"k": b"1"}, referrer="https://page", user_agent="told")
         self.assertNoResult(asked)
         (entry,) = self.waiting
         session_id = entry.handle.row.id
@@ -124,9 +124,10 @@ class OpenTests(SessionsTestCase):
                 "application",
                 "logui-0.4",
                 1_000_000_000,
-                "agent",
+                "told",
                 "https://origin",
                 "https://page",
+                client_started_at=1_000_000_250,
             ),
         )
         self.assertEqual((entry.kind, entry.app_data, entry.clock_offset), (Kind.OPENED, b'{"k":1}', 250))

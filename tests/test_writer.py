@@ -143,14 +143,14 @@ class CommitTests(WriterTestCase):
         self.assertEqual(rows[1], (2, NOW + 2, NOW + 4, 4, f"{1:016X}{2:016X}"))
 
     def test_session_and_progress(self) -> None:
-        row = SessionRow("id", "f", "a", "d", NOW, "agent", "https://o", "ref", "phone", "visitor")
+        row = SessionRow("id", "f", "a", "d", NOW, "agent", "https://o", "ref", "phone", "visitor", 7)
         handle = SessionHandle(row)
         self.commit(self.entry(Kind.OPENED, handle))
         self.commit(self.events(handle, 1, b"12345"), self.events(handle, 3, b"123"))
         self.commit(self.entry(Kind.EVENTS, handle, message=b"[]", first_seq=5, count=0))
         self.assertEqual(
             self.read("SELECT * FROM session"),
-            [(1, "id", "f", "a", "d", NOW, "agent", "https://o", "ref", "phone", "visitor")],
+            [(1, "id", "f", "a", "d", NOW, "agent", "https://o", "ref", "phone", "visitor", 7)],
         )
         columns = "events, size, last_seq, first_segment, last_segment, last_activity, ended_at"
         self.assertEqual(self.read(f"SELECT {columns} FROM progress"), [(4, 10, 4, 1, 3, self.time, None)])

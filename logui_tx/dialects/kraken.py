@@ -33,10 +33,21 @@ from zope.interface import implementer
 
 from logui_tx.dialects import json_text, values
 from logui_tx.dialects.json_text import BadJSON, TooMany
-from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, UNREADABLE
-from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
+from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, TOO_LARGE, UNREADABLE
+from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal, TooManyEvents
 from logui_tx.interfaces import IDialect
-from logui_tx.model import LISTENERS, AppDataChange, Batch, Close, Event, Hello, Leave, Receipt, Reply
+from logui_tx.model import (
+    LISTENERS,
+    AppDataChange,
+    Batch,
+    Close,
+    Event,
+    Hello,
+    Leave,
+    Receipt,
+    Reply,
+    Welcome,
+)
 
 TYPES = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 9), LISTENERS, strict=True))
 """An event's type on the wire, and what a page must be allowed to listen to for it."""
@@ -102,6 +113,7 @@ class Kraken:
     name: str = "kraken"
     client_version: str | None = None
     cumulative: bool = True
+    too_large: Close = TOO_LARGE
 
     # --- client to server
 
@@ -164,7 +176,7 @@ class Kraken:
         except BadJSON as error:
             raise BadRequest(f"The message could not be read: {error}.") from None
         except TooMany as many:
-            raise BadRequest(
+            raise TooManyEvents(
                 f"The message holds {many.count} events; at most {self.max_events} are allowed."
             ) from None
         for position, event in enumerate(events):
@@ -207,7 +219,7 @@ class Kraken:
 
     # --- server to client
 
-    def welcome(self, session_id: str, now: int, last_payload_id: int, resumed: bool) -> None:  # noqa: ARG002
+    def welcome(self, to: Welcome) -> None:  # noqa: ARG002
         """See :meth:`IDialect.welcome`: the start of a session is not acknowledged."""
         return
 
@@ -247,9 +259,9 @@ class Kraken:
         """See :meth:`IDialect.farewell`."""
         return Reply(close=Close(1000))
 
-    def shutdown(self) -> bytes:
+    def shutdown(self) -> Reply:
         """See :meth:`IDialect.shutdown`."""
-        return _SHUTDOWN
+        return Reply(_SHUTDOWN)
 
     def gone(self) -> Close:
         """See :meth:`IDialect.gone`."""

@@ -32,10 +32,10 @@ from zope.interface import implementer
 from logui_tx.dialects import json_text, values
 from logui_tx.dialects.json_text import BadJSON, TooMany
 from logui_tx.dialects.times import to_iso_8601
-from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, UNREADABLE
-from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal
+from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, TOO_LARGE, UNREADABLE
+from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal, TooManyEvents
 from logui_tx.interfaces import IDialect
-from logui_tx.model import AppDataChange, Batch, Close, Event, Hello, Leave, Receipt, Reply
+from logui_tx.model import AppDataChange, Batch, Close, Event, Hello, Leave, Receipt, Reply, Welcome
 
 MAX_PAYLOAD_ID = 2**53 - 1
 MAX_INSTANCE = 128
@@ -86,6 +86,7 @@ class LogUI04:
     name: str = "logui-0.4"
     client_version: str | None = "0.4.0"
     cumulative: bool = False
+    too_large: Close = TOO_LARGE
 
     # --- client to server
 
@@ -178,7 +179,7 @@ class LogUI04:
         except BadJSON:
             raise BadRequest("'eventsToBeLogged' must be an array.") from None
         except TooMany as many:
-            raise BadRequest(
+            raise TooManyEvents(
                 f"The event payload holds {many.count} events; at most {self.max_events} are allowed."
             ) from None
         for position, event in enumerate(events):
@@ -201,15 +202,15 @@ class LogUI04:
 
     # --- server to client
 
-    def welcome(self, session_id: str, now: int, last_payload_id: int, resumed: bool) -> bytes:  # noqa: ARG002
+    def welcome(self, to: Welcome) -> bytes:
         """See :meth:`IDialect.welcome`; the identifier tells the client whether it resumed."""
         return _encode(
             {
                 "responseType": "LogUIHandshakeSuccess",
                 "statusCode": "200",
-                "sessionIdentifier": session_id,
-                "serverDateTime": to_iso_8601(now),
-                "lastPayloadID": last_payload_id,
+                "sessionIdentifier": to.session_id,
+                "serverDateTime": to_iso_8601(to.now),
+                "lastPayloadID": to.last_payload_id,
             }
         )
 
@@ -255,9 +256,9 @@ class LogUI04:
         """See :meth:`IDialect.farewell`: no answer, the connection just ends."""
         return Reply(close=Close(1000))
 
-    def shutdown(self) -> bytes:
+    def shutdown(self) -> Reply:
         """See :meth:`IDialect.shutdown`."""
-        return _SHUTDOWN
+        return Reply(_SHUTDOWN)
 
     def gone(self) -> Close:
         """See :meth:`IDialect.gone`."""

@@ -1,4 +1,4 @@
-"""What dialects share in reading messages: a JSON value as a text or a time, an event's time, the limits."""
+"""What dialects share: a JSON value as a text or a time, an event's time, the limits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 from logui_tx.dialects import json_text
 from logui_tx.dialects.json_text import BadJSON
 from logui_tx.dialects.times import MAX_TIME, to_milliseconds
+from logui_tx.model import Close
 
 HITS = 5
 """This many bad requests end a connection."""
@@ -16,6 +17,8 @@ MAX_REFERRER = 8192
 MAX_EXACT = 65_536
 """Of a larger message that is refused, the copy of a bad event may have U+FFFD for a lone surrogate: reading
 them exactly is slow, and others would wait."""
+TOO_LARGE = Close(1009)
+"""How a connection ends on which a message past the size limit came, as WebSocket has it."""
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What msgspec raises for what is not JSON, or not of the expected kind."""
 

@@ -11,6 +11,7 @@ from itertools import count
 from typing import BinaryIO
 
 import msgspec
+from attrs import evolve
 
 from logui_tx.dialects.times import to_iso_8601
 from logui_tx.export.records import Selection, Tally, events_of
@@ -30,13 +31,17 @@ def write(selection: Selection, file: BinaryIO, tally: Tally) -> None:
 
 def lines(message: StoredMessage, journal_id: str) -> bytes:
     """A message's records, each on a line of its own with its end."""
-    timed, untimed = _templates(message, journal_id)
-    places = zip(count(message.first_event), count(message.first_seq), events_of(message), strict=False)
+    events = events_of(message)
+    templates = {
+        own: _templates(message if own is None else evolve(message, app_data=own), journal_id)
+        for own in {event.app_data for event in events}
+    }
+    places = zip(count(message.first_event), count(message.first_seq), events, strict=False)
     return b"".join(
         [
-            untimed % (place, seq, event.raw)
+            templates[event.app_data][1] % (place, seq, event.raw)
             if event.client_time is None
-            else timed % (place, seq, event.client_time, event.raw)
+            else templates[event.app_data][0] % (place, seq, event.client_time, event.raw)
             for place, seq, event in places
         ]
     )

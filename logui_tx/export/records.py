@@ -147,7 +147,7 @@ def records(message: StoredMessage, journal_id: str) -> Iterator[Record]:
             event.client_time,
             message.clock_offset,
             session.dialect,
-            app_data,
+            app_data if event.app_data is None else event.app_data,
             event.raw,
         )
 

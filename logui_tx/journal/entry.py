@@ -11,7 +11,11 @@ from logui_tx.journal.segment import Kind
 
 @frozen
 class SessionRow:
-    """What the table ``session`` holds of a session besides its number, in that order; written once."""
+    """What the table ``session`` holds of a session besides its number, in that order; written once.
+
+    ``started_at`` is by the server's clock, ``client_started_at`` by the client's at its first
+    handshake, where that tells.
+    """
 
     id: str
     flight_id: str
@@ -23,6 +27,7 @@ class SessionRow:
     referrer: str | None = None
     device: str | None = None
     visitor_id: str | None = None
+    client_started_at: int | None = None
 
 
 @define(eq=False)

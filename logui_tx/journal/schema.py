@@ -19,12 +19,13 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from logui_tx.errors import DataFolderUnusable
 
 FILE = "journal.sqlite"
-VERSION = 1
+VERSION = 2
 """``PRAGMA user_version``; a higher one was written by a later release."""
 
 _BUSY_TIMEOUT = 10.0
@@ -42,7 +43,8 @@ CREATE TABLE session (
     origin TEXT,
     referrer TEXT,
     device TEXT,
-    visitor_id TEXT
+    visitor_id TEXT,
+    client_started_at INTEGER
 );
 CREATE INDEX session_of_flight ON session (flight_id);
 CREATE TABLE progress (
@@ -79,14 +81,20 @@ CREATE TABLE segment (
     sessions BLOB NOT NULL,
     block BLOB NOT NULL
 );
+"""
+
+_VIEW = """
 CREATE VIEW sessions AS
     SELECT s.number, s.id, s.flight_id, s.application_id, s.dialect, s.started_at,
            p.ended_at, (p.ended_at - s.started_at) / 1000.0 AS duration, p.end_reason,
            p.events, p.size, p.last_seq, p.first_segment, p.last_segment, p.last_activity,
            coalesce((SELECT value FROM app_data WHERE version = p.app_data), CAST('{}' AS BLOB)) AS app_data,
-           s.user_agent, s.origin, s.referrer, s.device, s.visitor_id
+           s.user_agent, s.origin, s.referrer, s.device, s.visitor_id,
+           s.client_started_at
       FROM session AS s JOIN progress AS p ON p.session = s.number;
 """
+
+_SINCE_1 = ("ALTER TABLE session ADD COLUMN client_started_at INTEGER", "DROP VIEW sessions")
 
 
 def open_journal(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
@@ -137,7 +145,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     # Deleted sessions must not stay readable in free pages.
     connection.execute("PRAGMA secure_delete = ON")
     if version == 0:
-        _create(connection, path)
+        path.chmod(0o600)
+        named = f"INSERT INTO meta VALUES ('journal', '{uuid.uuid4()}')"  # noqa: S608 - our own
+        _change(connection, 0, [*_TABLES.strip().split(";\n"), _VIEW, named])
+    elif version == 1:
+        _change(connection, 1, [*_SINCE_1, _VIEW])
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
@@ -153,16 +165,14 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
         time.sleep(0.01)
 
 
-def _create(connection: sqlite3.Connection, path: Path) -> None:
-    path.chmod(0o600)
+def _change(connection: sqlite3.Connection, version: int, statements: Sequence[str]) -> None:
+    """Bring the layout from ``version`` to the present one; 0 is that of an empty file."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Another process may have made them while this one waited for the lock.
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in _TABLES.split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
-            connection.execute("INSERT INTO meta VALUES ('journal', ?)", (str(uuid.uuid4()),))
+        # Another process may have done it while this one waited for the lock.
+        if connection.execute("PRAGMA user_version").fetchone()[0] == version:
+            for statement in statements:
+                connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
     except BaseException:
         if connection.in_transaction:

@@ -38,7 +38,7 @@ _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRIT
 
 _INSERT_SESSION = (
     "INSERT INTO session (id, flight_id, application_id, dialect, started_at, user_agent, origin, referrer,"
-    " device, visitor_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " device, visitor_id, client_started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_SEGMENT = (
     "INSERT INTO segment (id, first_received, last_received, events, sessions, block)"

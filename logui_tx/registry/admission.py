@@ -25,7 +25,7 @@ class Admission:
 
         ``origin`` is the browser's ``Origin`` header; ``client_version`` what the token must bear, None for
         any. Fails with :class:`HandshakeRefused`, whose cause is the first that holds of TOKEN, VERSION,
-        TOKEN (no such flight), DOMAIN, INACTIVE; or with what the registry failed with.
+        TOKEN (no such flight), DOMAIN, SESSION, INACTIVE; or with what the registry failed with.
         """
         return Deferred.fromCoroutine(self._admit(hello, origin, client_version))
 
@@ -43,11 +43,16 @@ class Admission:
         flight = await self._find(claims.flight_id, "The token's application or flight is unknown.")
         if flight.application_id != claims.app_id:
             raise HandshakeRefused(Refusal.TOKEN, "The token's flight is not its application's.")
-        return _checked(flight, origin, hello.domain)
+        _check_domain(flight, origin, hello.domain)
+        if hello.bad_session is not None:
+            raise HandshakeRefused(Refusal.SESSION, hello.bad_session)
+        return _active(flight)
 
     async def readmit(self, flight_id: str, origin: str | None) -> Flight:
         """The flight that a client was admitted to a moment ago, if it still may log; fails likewise."""
-        return _checked(await self._find(flight_id, "The flight is unknown."), origin, None)
+        flight = await self._find(flight_id, "The flight is unknown.")
+        _check_domain(flight, origin, None)
+        return _active(flight)
 
     async def _find(self, flight_id: str, if_unknown: str) -> Flight:
         try:
@@ -56,9 +61,12 @@ class Admission:
             raise HandshakeRefused(Refusal.TOKEN, if_unknown) from None
 
 
-def _checked(flight: Flight, origin: str | None, declared: str | None) -> Flight:
+def _check_domain(flight: Flight, origin: str | None, declared: str | None) -> None:
     if not allows(flight.domains, origin, declared):
         raise HandshakeRefused(Refusal.DOMAIN, _why_not(origin, declared))
+
+
+def _active(flight: Flight) -> Flight:
     if not flight.active:
         raise HandshakeRefused(Refusal.INACTIVE, "The flight is not active.")
     return flight

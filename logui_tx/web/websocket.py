@@ -13,7 +13,7 @@ from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
@@ -36,7 +36,7 @@ Enter = Callable[[Request, Connection], "Deferred[tuple[Connection, Converse]]"]
 begun with it, or fails with :class:`RequestRefused`."""
 
 CLOSE_TIMEOUT = 5.0
-"""Seconds for the client's half of the closing handshake; a large message may be on its way before it."""
+"""Seconds for the client's half of the goodbye; a large message may be on its way before it."""
 
 _COMPRESS_FROM = 1024
 
@@ -70,21 +70,31 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
     converse: Converse
     conversation: Conversation | None = None
     closeHandshakeTimeoutCall: Any
+    hung_up: IDelayedCall | None = None
 
     # --- IPeer
 
     def send(self, message: bytes) -> None:
         """See :meth:`IPeer.send`."""
-        if self.state == self.STATE_OPEN:
+        if self.state == self.STATE_OPEN and self.hung_up is None:
             self.sendMessage(message, doNotCompress=len(message) < _COMPRESS_FROM)
 
     def close(self, how: Close) -> None:
         """See :meth:`IPeer.close`."""
         if how.code is None:
-            self.dropConnection(abort=False)
-        else:
+            self._hang_up()
+        elif self.hung_up is None:
             # sendClose refuses codes that only a server may send.
             self.sendCloseFrame(code=how.code, reasonUtf8=how.reason.encode()[:123] or None)
+
+    def _hang_up(self) -> None:
+        """Half of the connection ends: closed as a whole, it would lose what the client has just sent."""
+        if self.state == self.STATE_OPEN and self.hung_up is None:
+            self.hung_up = self.factory.reactor.callLater(CLOSE_TIMEOUT, self.dropConnection, True)
+            # With a producer, which may wait for a client that does not read, the half would stay open.
+            self.transport.unregisterProducer()
+            self.let_go("unread answers")
+            self.transport.loseWriteConnection()
 
     def pause(self) -> None:
         """See :meth:`IPeer.pause`."""
@@ -138,6 +148,10 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
             while not self._held and self.processData() and self.state != self.STATE_CLOSED:
                 pass
 
+    def _max_message_size_exceeded(self, size: int, most: int, reason: str) -> None:
+        self.failByDrop = self.factory.too_large.code is None
+        super()._max_message_size_exceeded(size, most, reason)
+
     def onMessageFrame(self, payload: list[bytes]) -> None:
         # Empty fragments add nothing to a message's size, and would pile up without end.
         super().onMessageFrame([part for part in payload if part])
@@ -154,6 +168,8 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
             # Autobahn would let it run, and hold on to this connection until then.
             self.closeHandshakeTimeoutCall.cancel()
             self.closeHandshakeTimeoutCall = None
+        if self.hung_up is not None and self.hung_up.active():
+            self.hung_up.cancel()
         self.factory.gate.leave(self.connection.address)
         self.factory.sockets.discard(self)
         if self.conversation is not None:
@@ -181,13 +197,14 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
 
 
 class EndpointFactory(WebSocketServerFactory):  # type: ignore[misc]
-    """Makes the connections of one dialect's endpoint."""
+    """Makes the connections of one dialect's endpoint. ``too_large`` is its :attr:`IDialect.too_large`."""
 
     protocol = Socket
 
-    def __init__(self, reactor: Any, gate: Gate, sockets: set[Socket], limits: Limits):
+    def __init__(self, reactor: Any, gate: Gate, sockets: set[Socket], limits: Limits, too_large: Close):
         super().__init__(reactor=reactor, server="")
         self.gate = gate
+        self.too_large = too_large
         self.sockets = sockets
         self.upgrading: tuple[Connection, Converse] | None = None
         self.setProtocolOptions(

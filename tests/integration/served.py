@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from logui_tx.dialects import BY_NAME
 from logui_tx.journal.reader import JournalReader
 from logui_tx.journal.schema import open_reader
 from logui_tx.model import Flight, Limits, Session
@@ -153,12 +154,10 @@ class ServedTestCase(TestCase):
 
     def stored(self, session: str | None = None) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
         """(sequence number, event, application-specific data) of what is on disk, as it would be exported."""
-        from logui_tx.dialects.logui04 import LogUI04
-
         reader = self.reader()
         sessions = [reader.session(session)] if session else list(reader.sessions())
         return [
             (message.first_seq + place, json.loads(event.raw), json.loads(message.app_data))
             for message in reader.messages(sessions)
-            for place, event in enumerate(LogUI04().events(message.message))
+            for place, event in enumerate(BY_NAME[message.session.dialect].events(message.message))
         ]
