@@ -190,8 +190,8 @@ class AppDataTests(LogUI05TestCase):
         self.assertEqual([e.kind for e in self.written].count(Kind.CHANGED), 2)
 
     def test_before_a_marker_what_was_in_force_before(self) -> None:
-        self.say(events(*bearing(1)), events(*bearing(2), marker(2)), events(*bearing(2)))
-        self.assertEqual(self.in_force(), [1, 1, 2])
+        self.say(events(*bearing(1)), events(*bearing(2), marker(2)), events(), events(*bearing(2)))
+        self.assertEqual(self.in_force(), [1, 1, 2, 2])
 
     def test_nothing_was_in_force_before(self) -> None:
         self.say(events(*bearing(2), marker(2)))

@@ -11,7 +11,7 @@ from twisted.web.http_headers import Headers
 
 from logui_tx.dialects import logui04
 from logui_tx.journal.segment import Kind
-from logui_tx.model import Limits
+from logui_tx.model import Close, Limits
 from logui_tx.web import websocket
 from logui_tx.web.client import UpgradeRefused
 from tests.integration.served import PATH, Client, ServedTestCase, event, payload
@@ -240,6 +240,8 @@ class CongestionTests(FlowTestCase):
 
 
 class UnreadAnswersTests(FlowTestCase):
+    limits = Limits(ping_interval=0, drain_timeout=0.2)
+
     async def test_a_client_that_does_not_read_is_not_read_from(self) -> None:
         """Each payload is answered with an exact copy of its bad event: answers as large as the questions."""
         client = await self.greet()
@@ -261,6 +263,24 @@ class UnreadAnswersTests(FlowTestCase):
             self.assertEqual((await client.hear())["statusCode"], "403")
         self.assertEqual((await client.events(1))["statusCode"], "201")
         self.assertIn(mine.transport, reactor.getReaders())
+
+    async def test_the_server_hangs_up_on_it(self) -> None:
+        """What was on its way to it still arrives, and what it sends as well."""
+        self.patch(websocket, "CLOSE_TIMEOUT", 3600)
+        client = await self.greet()
+        client.socket.pause_reading()
+        mine, answers = self.the_socket(), 20
+        # More than the system itself would hold for a client.
+        mine.transport.write(frame(b"x" * KIB * KIB, masked=False) * answers)
+        await self.until(lambda: "unread answers" in mine._held)
+        mine.close(Close(None))
+        client.say(payload(1))
+        await self.until(lambda: self.service._parts.intake.stored_events)
+        client.socket.resume_reading()
+        for _ in range(answers):
+            await client.socket.receive()
+        end = await client.end()
+        self.assertEqual((end.code, end.clean), (1006, False))
 
     async def test_the_next_client_is_served_while_one_sends_without_end(self) -> None:
         flood, client = await self.greet(), await self.greet()

@@ -157,7 +157,13 @@ class SessionTests(LogUI05TestCase):
 class ComeBackTests(LogUI05TestCase):
     """No close frame wherever the client has done nothing wrong."""
 
-    limits = Limits(drain_timeout=3600, max_message_size=200 * KIB, max_events=100, handshake_timeout=3600)
+    limits = Limits(
+        drain_timeout=3600,
+        max_message_size=200 * KIB,
+        max_events=100,
+        handshake_timeout=3600,
+        ping_interval=0,
+    )
 
     async def comes_back(self, client: Client) -> None:
         end = await client.end()
