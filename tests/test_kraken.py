@@ -267,6 +267,15 @@ class SameAnswerTests(KrakenTestCase):
         self.assertEqual(batch, Batch(0))
         self.assertEqual(json.loads(message), [])
 
+    def test_the_type_is_told_also_where_there_is_only_one(self) -> None:
+        for name in LISTENERS:
+            using = Kraken(listeners=(name,))
+            for text in (
+                b'{"timestamp":1,"event":{"X":1,"Y":2}}',
+                b'[{"timestamp":1,"event":{"X":1,"Y":2}}]',
+            ):
+                self.assertRaises(BadRequest, using.read, text, False)
+
     def test_equal_keys(self) -> None:
         """The last counts, in both."""
         for text in (

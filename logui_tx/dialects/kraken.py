@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from math import isfinite
-from typing import Any, Union
+from typing import Any, Literal, Union
 
 import msgspec
 from attrs import field, frozen
@@ -85,15 +85,24 @@ _read_int = msgspec.json.Decoder(int).decode
 @cache
 def _quick_reader(allowed: tuple[str, ...]) -> Callable[[bytes], Any]:
     """Reads one event, or an array of them, in one typed pass; ``allowed`` names at least one listener."""
-    kinds = []
-    for number, name in TYPES.items():
-        if name in allowed:
-            fields: list[tuple[str, Any]] = [("timestamp", _Time)]
-            if number in _POINTED:
-                fields.append(("event", _Point))
-            kinds.append(msgspec.defstruct(f"_{name}", fields, tag_field="type", tag=number, gc=False))
-    kind = Union[tuple(kinds)]  # type: ignore[valid-type]  # noqa: UP007 - there are no types before it runs
+    numbers = [number for number, name in TYPES.items() if name in allowed]
+    kind = Union[tuple(map(_event_kind, numbers))] if len(numbers) > 1 else _only_event_kind(numbers[0])  # noqa: UP007 - there are no types before it runs
     return msgspec.json.Decoder(kind | list[kind]).decode  # type: ignore[valid-type]
+
+
+def _event_kind(number: int) -> Any:
+    return msgspec.defstruct(f"_{TYPES[number]}", _fields(number), tag_field="type", tag=number, gc=False)
+
+
+def _only_event_kind(number: int) -> Any:
+    """Where there are no others to tell it from, msgspec would do without the tag."""
+    fields = [("type", Literal[number]), *_fields(number)]
+    return msgspec.defstruct(f"_{TYPES[number]}", fields, gc=False)
+
+
+def _fields(number: int) -> list[tuple[str, Any]]:
+    fields: list[tuple[str, Any]] = [("timestamp", _Time)]
+    return [*fields, ("event", _Point)] if number in _POINTED else fields
 
 
 def _in_order(listeners: tuple[str, ...]) -> tuple[str, ...]:

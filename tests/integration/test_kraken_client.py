@@ -259,6 +259,9 @@ class EndTests(KrakenClientTestCase):
         self.assertEqual(found[-5:], list(range(60, 65)))
 
     def test_a_stopped_server(self) -> None:
+        # A session begins when the server has read its start: until then a server that stops refuses it.
+        self.log(1)
+        self.settle()
         self.log(40)
         self.stop()
         self.wait_for("kraken.CONN_STATE === 'CLOSING'")

@@ -132,6 +132,9 @@ class AwayTests(TwoServersTestCase):
         await client.events(1, payloadID=1)
         client.socket.close(1000)
         await self.rested("a", client.session)
+        # What could not be written yet would still be known here.
+        store: Any = self.services["a"]._parts.store
+        await self.until(lambda: store.away is None and not store._unwritten)
         await self.away()
         again = await self.greet_at("a", client.session, clientInstance="tab")
         self.assertEqual((again.session, again.welcome["lastPayloadID"]), (client.session, 1))
