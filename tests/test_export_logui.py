@@ -50,6 +50,17 @@ class EntryTests(ExportTestCase):
         self.assertEqual(entry["timestamps"], {"eventTimestamp": "then"})
         self.assertEqual(entry["sessionID"], "s", "the server stamps its own")
 
+    def test_since_the_session_began(self) -> None:
+        stamps = json.loads(logui.entry(record(b"{}"), NOW - 1234))["timestamps"]
+        self.assertEqual(stamps, {**json.loads(TIMES), "sinceSessionStartMillis": 1234})
+
+    def test_what_was_in_force_stands_beside_what_was_sent(self) -> None:
+        event = b'{"applicationSpecificData":{"k":2.0},"appSpecificLogData":"own"}'
+        text = logui.entry(record(event, dialect="logui-0.5", client_time=None))
+        self.assertTrue(
+            text.startswith(b'{"applicationSpecificData":{"k":2.0},"appSpecificLogData":{"k":1.50},')
+        )
+
     def test_lone_surrogates(self) -> None:
         event = {"\ud83d": "\ude00", "é": 1}
         entry = json.loads(logui.entry(record(json.dumps(event).encode())))
@@ -62,7 +73,12 @@ class EntryTests(ExportTestCase):
     @unhurried
     @given(st.dictionaries(texts, values, max_size=5))
     def test_any_event(self, event: dict[str, Any]) -> None:
-        added = {"sessionID": "s", "applicationID": "a", "flightID": "f"}
+        added = {
+            "appSpecificLogData": {"k": 1.5},
+            "sessionID": "s",
+            "applicationID": "a",
+            "flightID": "f",
+        }
         text = logui.entry(record(json.dumps(event).encode(), dialect="logui-0.5"))
         self.assertEqual(json.loads(text), {"timestamps": json.loads(TIMES), **event, **added})
 
@@ -88,6 +104,12 @@ class ArrayTests(ExportTestCase):
         lines = re.split(b",\n", text[1:-2])
         self.assertEqual([json.loads(line) for line in lines], entries)
         self.assertEqual((self.tally.events, self.tally.sessions), (6, 2))
+
+    def test_the_time_since_the_session_began(self) -> None:
+        self.journal.session("s", client_started_at=NOW - 10).send(1)
+        self.journal.commit()
+        (entry,) = json.loads(self.write())
+        self.assertEqual(entry["timestamps"]["sinceSessionStartMillis"], 11)
 
     def test_nothing(self) -> None:
         self.assertEqual(self.write(), b"[]\n")

@@ -1,8 +1,9 @@
 """The array that the released LogUI server lets people download: one object an event, an entry a line.
 
 An entry is the event as it was sent, with the ids under which the server keeps it. Where the event does not
-bring them, it gets ``timestamps`` and, in LogUI 0.4, ``applicationSpecificData``: what was in force. Every
-value stays as the client wrote it, numbers to the last digit.
+bring them, it gets ``timestamps`` and, in LogUI 0.4, ``applicationSpecificData``: what was in force. An item
+of LogUI 0.5 says what the page's data was when it was sent; what was in force stands beside it as
+``appSpecificLogData``. Every value stays as the client wrote it, numbers to the last digit.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def write(selection: Selection, file: BinaryIO, tally: Tally) -> None:
     journal_id = selection.reader.journal_id
     before = b"["
     for message in selection.messages():
-        entries = b",\n".join(entry(record) for record in records(message, journal_id))
+        began = message.session.client_started_at
+        entries = b",\n".join(entry(record, began) for record in records(message, journal_id))
         if entries:
             file.write(before + entries)
             before = b",\n"
@@ -31,18 +33,29 @@ def write(selection: Selection, file: BinaryIO, tally: Tally) -> None:
     file.write(b"[]\n" if before == b"[" else b"]\n")
 
 
-def entry(record: Record) -> bytes:
-    """One record as the array holds it. The server's ids win over what the event calls so."""
+def entry(record: Record, began: int | None = None) -> bytes:
+    """One record as the array holds it. The server's ids win over what the event calls so.
+
+    ``began`` is the session's start by the client's clock, in UNIX ms, where that is known.
+    """
     members = json_text.members(record.event)
     if record.dialect == "logui-0.4":
         members.setdefault("applicationSpecificData", record.app_data)
-    if record.client_time is not None:
-        time = to_iso_8601(record.client_time).encode()
-        members.setdefault("timestamps", b'{"eventTimestamp":"%b"}' % time)
+    elif record.dialect == "logui-0.5":
+        members["appSpecificLogData"] = record.app_data
+    if record.client_time is not None and "timestamps" not in members:
+        members["timestamps"] = _timestamps(record.client_time, began)
     members["sessionID"] = _text(record.session_id)
     members["applicationID"] = _text(record.application_id)
     members["flightID"] = _text(record.flight_id)
     return b"{%b}" % b",".join(_pairs(members.items()))
+
+
+def _timestamps(time: int, began: int | None) -> bytes:
+    stamps: dict[str, str | int] = {"eventTimestamp": to_iso_8601(time)}
+    if began is not None:
+        stamps["sinceSessionStartMillis"] = time - began
+    return msgspec.json.encode(stamps)
 
 
 def _pairs(members: Iterable[tuple[str, bytes]]) -> Iterable[bytes]:

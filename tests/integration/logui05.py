@@ -24,9 +24,18 @@ def items_of(frame: bytes) -> list[bytes]:
 
 def exported(data_dir: Path, flight: str) -> list[dict[str, bytes]]:
     """All records of ``logui export --format jsonl``, their members as they are written there."""
-    output = data_dir / "export.jsonl"
-    logui(data_dir, "export", "--flight", flight, "--format", "jsonl", "--output", str(output))
-    return [json_text.members(line) for line in output.read_bytes().splitlines()]
+    return [json_text.members(line) for line in _export(data_dir, flight, "jsonl").splitlines()]
+
+
+def downloaded(data_dir: Path, flight: str) -> list[dict[str, bytes]]:
+    """The entries of ``logui export --format logui``, likewise."""
+    return [json_text.members(entry) for entry in json_text.elements(_export(data_dir, flight, "logui"))]
+
+
+def _export(data_dir: Path, flight: str, form: str) -> bytes:
+    output = data_dir / f"export.{form}"
+    logui(data_dir, "export", "--flight", flight, "--format", form, "--output", str(output))
+    return output.read_bytes()
 
 
 class LogUI05TestCase(ServedTestCase):
@@ -52,3 +61,6 @@ class LogUI05TestCase(ServedTestCase):
 
     async def export(self) -> list[dict[str, bytes]]:
         return await deferToThread(exported, self.data_dir, self.flight.id)
+
+    async def download(self) -> list[dict[str, bytes]]:
+        return await deferToThread(downloaded, self.data_dir, self.flight.id)

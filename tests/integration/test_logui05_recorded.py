@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from logui_tx.dialects import json_text
 from tests.integration.logui05 import LogUI05TestCase, items_of
 from tests.integration.served import Client
 
@@ -101,6 +102,7 @@ class RecordedTests(LogUI05TestCase):
         records = await self.export()
         came = [(json.loads(record["sessionID"]), record["event"]) for record in records]
         self.assertEqual(Counter(came), Counter(sent))
+        self.assertEqual(await self.download(), [self._entry(record) for record in records])
         times: dict[bytes, list[int]] = {}
         for record in records:
             event = record["event"]
@@ -109,6 +111,11 @@ class RecordedTests(LogUI05TestCase):
             times.setdefault(record["sessionID"], []).append(int(record["seq"]))
         for numbers in times.values():
             self.assertEqual(numbers, list(range(1, len(numbers) + 1)))
+
+    def _entry(self, record: dict[str, bytes]) -> dict[str, bytes]:
+        """As the released server would let it be downloaded, and the data that was in force."""
+        ids = {key: record[key] for key in ("sessionID", "applicationID", "flightID", "appSpecificLogData")}
+        return {**json_text.members(record["event"]), **ids}
 
     def _milliseconds(self, item: bytes) -> tuple[bytes]:
         from datetime import datetime
