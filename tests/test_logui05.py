@@ -35,13 +35,16 @@ class HandshakeTests(SynchronousTestCase):
         return dialect.read_hello(raw(handshake("a-token", **changes)), False)
 
     def test_everything(self) -> None:
-        expected = Hello("a-token", T, {}, "http://localhost", "the-session", user_agent="Agent")
+        expected = Hello(
+            "a-token", T, {}, "http://localhost", "the-session", user_agent="Agent", refusable=True
+        )
         self.assertEqual(self.hello(sessionID="the-session"), expected)
 
     def test_without_a_session(self) -> None:
-        for session in (MISSING, None, "x" * 129):
+        for session in (MISSING, None):
             self.assertEqual(self.hello(sessionID=session).session_id, None)
             self.assertEqual(self.hello(sessionID=session).bad_session, None)
+        self.assertEqual(self.hello(sessionID="x" * 129).session_id, "", "nobody's")
         self.assertEqual(self.hello(sessionID="x" * 128).session_id, "x" * 128)
         for session in (5, "\ud83d", [], {}, True):
             hello = self.hello(sessionID=session)

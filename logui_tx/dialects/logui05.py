@@ -280,7 +280,7 @@ def _hello(payload: dict[str, bytes]) -> Hello:
         if session_id is None:
             bad_session = "'sessionID' must be a string."
         elif len(session_id) > MAX_SESSION:
-            session_id = None
+            session_id = ""
     return Hello(
         token=token,
         client_time=time,
@@ -289,6 +289,7 @@ def _hello(payload: dict[str, bytes]) -> Hello:
         session_id=session_id,
         user_agent=user_agent[:MAX_REFERRER] or None,
         bad_session=bad_session,
+        refusable=True,
     )
 
 

@@ -69,6 +69,20 @@ class CodeTests(LogUI05TestCase):
             await self.refused(code, self.hello(**wrong))
             wrong.pop(fault or "", None)
 
+    async def test_strict_sessions(self) -> None:
+        self.registry.change_flight(self.flight.id, strict_sessions=True)
+        for session in ("5cdfc67b-52a7-4c14-b743-a2f999ba546e", "", "x" * 9000):
+            await self.refused(4006, self.hello(sessionID=session), "unknown or expired")
+        self.registry.set_active(self.flight.id, False)
+        await deferLater(reactor, 0.6)  # as old as the registry's answers may be
+        await self.refused(4006, self.hello(sessionID="unknown"))
+        await self.refused(4007, self.hello(sessionID=None))
+        self.registry.set_active(self.flight.id, True)
+        await deferLater(reactor, 0.6)
+        client = await self.greet()
+        await self.go(client)
+        self.assertFalse((await self.greet(client.session)).welcome["payload"]["newSessionCreated"])
+
     async def test_a_flight_that_is_gone(self) -> None:
         self.registry.delete_flight(self.flight.id)
         await self.refused(4004, self.hello())
