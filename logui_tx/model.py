@@ -77,6 +77,8 @@ class Hello:
     ``bad_session`` says why the session that it names cannot be one, in a dialect that refuses that; in its
     place ``session_id`` is None. ``refusable``: the dialect can also say that there is no such session, where
     the flight is strict about it.
+    ``keeps``: the client keeps what it sent until that is acknowledged. One that does not is let in only when
+    its session stands in the journal: until then it keeps what it has.
     """
 
     token: str
@@ -90,6 +92,7 @@ class Hello:
     user_agent: str | None = None
     bad_session: str | None = None
     refusable: bool = False
+    keeps: bool = True
 
 
 @frozen

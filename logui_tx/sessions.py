@@ -61,7 +61,8 @@ class LiveSessions:
         sharing.evict = self._evict
 
     async def open(self, flight: Flight, dialect: str, hello: Hello, connection: Connection) -> Opened:
-        """Done when the session stands in the journal; also, with a warning, where that cannot be written.
+        """Done when the session stands in the journal; also, with a warning, where that cannot be written and
+        the client keeps what it sends. Fails with :class:`NotStored` where it does not.
 
         Fails with :class:`HandshakeRefused` where the application-specific data is too large, or the session
         must be there and is not; with :class:`StoreAway` where that cannot be told.
@@ -89,8 +90,12 @@ class LiveSessions:
                 await self._sharing.claim(session, hello.instance, found.asked)
             if opened.superseded:
                 raise Superseded("the page load has gone on at another server")
-        except BaseException:
-            self.leave(opened, EndReason.LOST)
+        except BaseException as why:
+            if found is None and isinstance(why, NotStored):
+                # Nobody knows of it, so nobody needs to know of its end.
+                del self.live[session.id]
+            else:
+                self.leave(opened, EndReason.LOST)
             raise
         opened.last_payload_id = session.committed.payload_ids.get(hello.instance, 0)
         return opened
@@ -103,6 +108,8 @@ class LiveSessions:
                 session, resumed=opened.resumed, clock_offset=opened.clock_offset, jump=jump
             )
         except NotStored as error:
+            if not hello.keeps:
+                raise
             # The client may stay and send: it is told 500 until there is room again. What it said of itself
             # is accepted with its handshake, and is written with the first thing that can be.
             for standing in (session.now, session.committed):

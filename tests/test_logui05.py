@@ -36,7 +36,14 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_everything(self) -> None:
         expected = Hello(
-            "a-token", T, {}, "http://localhost", "the-session", user_agent="Agent", refusable=True
+            "a-token",
+            T,
+            {},
+            "http://localhost",
+            "the-session",
+            user_agent="Agent",
+            refusable=True,
+            keeps=False,
         )
         self.assertEqual(self.hello(sessionID="the-session"), expected)
 

@@ -290,6 +290,7 @@ def _hello(payload: dict[str, bytes]) -> Hello:
         user_agent=user_agent[:MAX_REFERRER] or None,
         bad_session=bad_session,
         refusable=True,
+        keeps=False,
     )
 
 
