@@ -215,7 +215,31 @@ class InForceTests(SynchronousTestCase):
     def test_items_of_one_message_that_differ(self) -> None:
         batch, found = self.told(self.bearing(1), item(applicationSpecificData=MISSING), self.bearing(2))
         self.assertEqual((batch.app_data, batch.app_data_updated), (b'{"n": 2}', False))
-        self.assertEqual(found, [{"n": 1}, None, {"n": 2}])
+        self.assertEqual(found, [{"n": 1}, {"n": 1}, {"n": 2}])
+
+    def test_items_that_bear_none(self) -> None:
+        """What was told before them holds on; nothing was, in the first."""
+        none = item(applicationSpecificData=None)
+        self.assertEqual(self.told(none, self.bearing(1), none)[1], [None, {"n": 1}, {"n": 1}])
+        marker = {**MARKER, "applicationSpecificData": {"n": 2}}
+        found = self.told(none, self.bearing(2), none, marker, none)[1]
+        self.assertEqual(found, [None, None, None, {"n": 2}, {"n": 2}])
+        found = self.told(self.bearing(2), {**MARKER, "applicationSpecificData": None}, self.bearing(2))[1]
+        self.assertEqual(found, [None, {"n": 2}, {"n": 2}])
+
+    def test_several_markers(self) -> None:
+        """Items bear what the last one brought: between two it is not told what was in force."""
+        marker = {**MARKER, "applicationSpecificData": {"n": 3}}
+        found = self.told(self.bearing(3), marker, self.bearing(3), marker, self.bearing(3))[1]
+        self.assertEqual(found, [None, *[{"n": 3}] * 4])
+        self.assertEqual(self.told(marker, self.bearing(3))[1], [{"n": 3}] * 2)
+        self.assertEqual(self.told(self.bearing(3), marker)[1], [None, {"n": 3}])
+
+    def test_items_that_the_update_did_not_overwrite(self) -> None:
+        """What they bear is not what the marker brought: it was theirs."""
+        marker = {**MARKER, "applicationSpecificData": {"n": 9}}
+        found = self.told(self.bearing(7), self.bearing(9), marker, self.bearing(9))[1]
+        self.assertEqual(found, [{"n": 7}, None, {"n": 9}, {"n": 9}])
 
 
 anything = st.recursive(

@@ -339,13 +339,19 @@ def _batch(borne: Sequence[_Borne]) -> Batch:
 
 
 def _in_force(borne: Sequence[_Borne]) -> list[bytes | None]:
-    """The data under which each item was made, as far as the items tell; None: that of the whole message."""
-    told = [None if one.app_data == _NULL else one.app_data for one in borne]
+    """The data under which each item was made, as far as the items tell; None: that of the whole message.
+
+    One that bears none was made under what was told before it.
+    """
+    told: list[bytes | None] = []
+    for one in borne:
+        told.append((told[-1] if told else None) if one.app_data == _NULL else one.app_data)
     updated = next((at for at, one in enumerate(borne) if one.marks), None)
     if updated is None:
         # Nearly always all bear the same, which is the message's.
         return told if len(set(told)) > 1 else [None] * len(told)
-    return [None] * updated + told[updated:]
+    # Before it, those that bear the same were overwritten by the update.
+    return [None if data == told[updated] else data for data in told[:updated]] + told[updated:]
 
 
 def _events_carefully(message: bytes) -> list[Event]:
