@@ -47,6 +47,10 @@ class HandshakeTests(SynchronousTestCase):
         )
         self.assertEqual(self.hello(sessionID="the-session"), expected)
 
+    def test_the_browser(self) -> None:
+        self.assertEqual(self.hello(userAgent="").user_agent, None)
+        self.assertEqual(self.hello(userAgent="x" * 9000).user_agent, "x" * 8192)
+
     def test_without_a_session(self) -> None:
         for session in (MISSING, None):
             self.assertEqual(self.hello(sessionID=session).session_id, None)
@@ -153,6 +157,7 @@ class ItemTests(SynchronousTestCase):
         ):
             self.bad_request(told)
         self.bad_request(whole, "Binary", binary=True)
+        self.bad_request(handshake("t"), "made already")
         deep = raw(events(item(eventDetails="DEEP"))).replace(b'"DEEP"', b"[" * 512 + b"]" * 512)
         self.bad_request(deep, "deep")
 
@@ -172,6 +177,9 @@ class ItemTests(SynchronousTestCase):
         large = events(half, item(eventDetails="x" * logui05.MAX_EXACT))
         self.assertEqual(self.read(events(half, ITEM)).app_data, b'{"user": 1}')
         self.assertEqual(self.read({**large, "a": "\ud83d"}).events, 2)
+        # To read it exactly would be slow, and others would wait.
+        large = events(item(eventDetails="x" * logui05.MAX_EXACT), half)
+        self.assertEqual(self.read(large).app_data, b'{"a": "\\ufffd"}')
 
 
 class InForceTests(SynchronousTestCase):
