@@ -131,6 +131,15 @@ class HandshakeTests(LogUI05TestCase):
         self.assertEqual(self.begin(session), session)
         self.assertEqual(len(self.sessions.live[session].sockets), 1)
 
+    def test_the_journal_cannot_be_written_of_a_second_page(self) -> None:
+        """The first has the session still."""
+        session = self.begin()
+        self.peer, self.talk = self.connect()
+        self.say(handshake("t", sessionID=session))
+        self.settle(error=FULL)
+        self.assertEqual(self.peer.heard, [BACK])
+        self.assertEqual(len(self.sessions.live[session].sockets), 1)
+
     def test_not_decided(self) -> None:
         self.gate = Deferred()
         self.say(handshake("t"))
