@@ -9,6 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from logui_tx import service
 from logui_tx.errors import RegistryError
 from logui_tx.model import Flight, Limits
 from logui_tx.web import websocket
@@ -261,6 +262,17 @@ class ComeBackTests(LogUI05TestCase):
         client.socket.resume_reading()
         await self.comes_back(client)
         await stopped
+
+
+class StopTests(LogUI05TestCase):
+    async def test_who_does_not_go_is_hung_up_on_once(self) -> None:
+        """Also where the drain ends before its time is over: nothing of it is left behind."""
+        self.patch(service, "GOODBYE_TIMEOUT", 0.05)
+        client = await self.greet()
+        client.socket.pause_reading()
+        await self.stop()
+        self.assertEqual(self.session(client.session).end_reason, "serverShutdown")
+        client.socket.abort()
 
 
 class OverloadTests(LogUI05TestCase):
