@@ -90,13 +90,14 @@ class Registry:
         listeners: Sequence[str] = LISTENERS,
         sample_moves: int = 0,
         metadata: str = "{}",
+        strict_sessions: bool = False,
     ) -> Flight:
         """A new, active flight; the settings are those of :class:`Flight`.
 
         Raises :class:`UnknownApplication`, :class:`NameTaken`, :class:`InvalidDomain`,
         :class:`InvalidSetting`, or :class:`RegistryError` for a bad name or no domain at all.
         """
-        changes = _checked(name, domains, listeners, sample_moves, metadata)
+        changes = _checked(name, domains, listeners, sample_moves, metadata, strict_sessions)
         with self._writing() as connection:
             application = find_application(connection, application_key, lock=True)
             flight = Flight(
@@ -121,12 +122,13 @@ class Registry:
         listeners: Sequence[str] | None = None,
         sample_moves: int | None = None,
         metadata: str | None = None,
+        strict_sessions: bool | None = None,
     ) -> Flight:
         """Replaces what is given, and returns the flight as it is now; what is None stays.
 
         Raises as :meth:`create_flight`, and :class:`UnknownFlight`, :class:`AmbiguousName`.
         """
-        changes = _checked(name, domains, listeners, sample_moves, metadata)
+        changes = _checked(name, domains, listeners, sample_moves, metadata, strict_sessions)
         return self._change(key, changes)
 
     def list_flights(self, application_key: str | None = None) -> list[Flight]:
@@ -249,6 +251,7 @@ def _checked(
     listeners: Sequence[str] | None,
     sample_moves: int | None,
     metadata: str | None,
+    strict_sessions: bool | None,
 ) -> dict[str, Any]:
     """What is given, by the names of Flight's fields, in the form that is kept."""
     changes: dict[str, Any] = {}
@@ -264,6 +267,8 @@ def _checked(
         changes["sample_moves"] = checked_sample_moves(sample_moves)
     if metadata is not None:
         changes["metadata"] = checked_metadata(metadata)
+    if strict_sessions is not None:
+        changes["strict_sessions"] = strict_sessions
     return changes
 
 
