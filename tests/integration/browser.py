@@ -26,7 +26,7 @@ ARGUMENTS = [
     "--host-resolver-rules=MAP study.example 127.0.0.1",
 ]
 DIALECTS: dict[str, IDialect] = {"logui-0.4": LogUI04(), "kraken": Kraken()}
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds until something that never comes fails its test; nothing is expected to take long."""
 
 expect.set_options(timeout=PATIENCE)

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 from playwright.sync_api import Error
 
 from tests.integration.process import TWISTD
-from tests.integration.redis import RedisServer
+from tests.integration.redis import ANSWERS, RedisServer
 from tests.integration.test_kraken_client import KrakenClientTestCase
 from tests.integration.test_logui_client import LogUITestCase
 
@@ -23,7 +23,7 @@ class RedisMixin:
     def setUp(self: Any) -> None:
         self.redis = RedisServer()
         self.addCleanup(self.redis.close)
-        self.command = (*TWISTD, f"--session-store={self.redis.uri}?timeout=500ms")
+        self.command = (*TWISTD, f"--session-store={self.redis.uri}?timeout={ANSWERS:g}s")
         super().setUp()  # type: ignore[misc]
 
     def wait_for_store(self: Any, state: str) -> None:
