@@ -30,6 +30,8 @@ class RedisMixin:
         """Until the health page says so."""
         found = None
         while found != state:
+            # The page lives on meanwhile, and the processor is left to those who are waited for.
+            self.page.wait_for_timeout(10)
             with urlopen(f"http://127.0.0.1:{self.server.port}/healthz") as answer:
                 found = json.load(answer)["parts"]["store"]["state"]
 
