@@ -148,7 +148,8 @@ class StateTests(KrakenClientTestCase):
         self.wait_for("window.kraken?.meta")
         self.page.clock.run_for(20_000)
         asked.clear()
-        self.assertTrue(self.page.evaluate("kraken.Listen()"))
+        with self.page.expect_request(lambda request: request.method == "POST"):
+            self.assertTrue(self.page.evaluate("kraken.Listen()"))
         self.assertEqual(asked.count("POST"), 1)
 
     def test_again_after_the_end(self) -> None:

@@ -242,8 +242,8 @@ class UnkindTests(LogUITestCase):
         self.pages.headers = {
             "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval'; connect-src 'none'"
         }
-        # The browser then says nothing at all: the client's patience ends it. A clock that ran on would bring the
-        # next attempt.
+        # The browser then says nothing at all: the client's patience ends it. A clock that ran on would
+        # bring the next attempt.
         self.page.clock.install(time=1_800_000_000)
         self.page.clock.pause_at(1_800_000_001)
         self.use(START, **self.options())
