@@ -72,6 +72,7 @@ def migrate(
             summary.counts = sessions.counts
             for session in server.sessions():
                 sessions.add(session)
+            sessions.all_added()
             # Files may take their time, and that database has no need to wait for them.
             snapshot.close()
             for file in files:

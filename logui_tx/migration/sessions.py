@@ -73,7 +73,7 @@ class _PastSession:
 
 
 class PastSessions:
-    """Takes sessions first, then file by file the events; :meth:`end` comes last.
+    """Takes all sessions first, then file by file the events; :meth:`end` comes last.
 
     All raise :class:`JournalError` where the journal cannot be read or written.
 
@@ -126,6 +126,10 @@ class PastSessions:
         ended_at = started_at if old.ended_at is None else self._moment(old.ended_at, started_at)
         if known.ended is None or (old.ended_at is not None and known.ended[0] < ended_at):
             self._write(known, Kind.ENDED, ended_at, end_reason=_LOST if old.ended_at is None else _CLOSED)
+
+    def all_added(self) -> None:
+        """There are no more of them: waits until those that are there can be found by their events."""
+        self._feed.wait()
 
     # --- what its files tell
 
