@@ -59,6 +59,7 @@ def read_event(text: bytes) -> PastEvent:
     """Raises :class:`BadRequest` for what is no event of LogUI 0.5; the text says why."""
     sent = message([text])
     try:
+        text.decode()  # a socket's messages are UTF-8 before the dialect sees them
         batch = DIALECT.read(sent, False)
         (event,) = DIALECT.events(sent)
         found = json_text.members(text)
