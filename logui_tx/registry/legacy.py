@@ -56,7 +56,7 @@ def read_keys(file: Path) -> tuple[str, ...]:
     keys = [each.strip() for each in settings or lines]
     # Which quotes are part of a key depends on what read that file: with them and without them it is tried.
     keys += [key[1:-1] for key in keys if key[:1] in ("'", '"') and key[-1:] == key[:1]]
-    found = tuple(dict.fromkeys(key for key in keys if key))
+    found = tuple(dict.fromkeys(key for key in keys if key.strip("'\"")))
     if not found:
         raise KeysUnusable(f"the legacy key file {file} has no key in it")
     if any(len(key) < _SHORT for key in found):
