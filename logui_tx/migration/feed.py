@@ -28,8 +28,14 @@ class JournalFeed:
         self._error: NotStored | None = None
 
     def start(self, now: int) -> None:
-        """Close what a crash left open; ``now`` in UNIX ms. Raises :class:`DataFolderUnusable`."""
+        """Close what a crash left open; ``now`` in UNIX ms.
+
+        Raises :class:`DataFolderUnusable`, and :class:`JournalError` where there is no room.
+        """
         self._writer.start(now)
+        if self._writer.failing is not None:
+            self._writer.stop()
+            raise _unwritten(self._writer.failing)
 
     def __enter__(self) -> JournalFeed:
         return self
@@ -63,4 +69,8 @@ class JournalFeed:
 
     def _check(self) -> None:
         if self._error is not None:
-            raise JournalError(f"the journal cannot be written: {self._error}")
+            raise _unwritten(str(self._error))
+
+
+def _unwritten(why: str) -> JournalError:
+    return JournalError(f"the journal cannot be written: {why}; what was imported stays, run it again")
