@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
@@ -73,8 +74,8 @@ def read_event(text: bytes) -> PastEvent:
     details = found.get("eventDetails", _NULL)
     return PastEvent(
         text=_without_id(found) if "_id" in found else text,
-        flight_id=_id(found, "flightID"),
-        session_id=_id(found, "sessionID"),
+        flight_id=_id(found.get("flightID", _NULL)),
+        session_id=_id(found.get("sessionID", _NULL)),
         time=event.client_time,
         borne=batch.app_data,
         updated=batch.app_data_updated,
@@ -84,9 +85,10 @@ def read_event(text: bytes) -> PastEvent:
     )
 
 
-def _id(found: dict[str, bytes], key: str) -> str | None:
-    """An id as this server writes it, None where it is none."""
-    told = values.text(found.get(key, _NULL))
+@lru_cache(4096)
+def _id(written: bytes) -> str | None:
+    """An id as this server writes it, None where it is none; nearly always the same as before."""
+    told = values.text(written)
     if told is None or len(told) != _UUID:
         return None
     try:
