@@ -97,7 +97,7 @@ class EventTests(SynchronousTestCase):
 
     def test_identity(self) -> None:
         """It does not hang on how the event was exported, but on what it is."""
-        written = entry(eventDetails={"a": 1, "b": [2.5, {"c": None}]})
+        written = entry(eventDetails={"b": [2.5, {"d": None, "c": 1}], "a": 1})
         identity = read_event(json.dumps(written).encode()).identity()
         sorted_ = json.dumps({"_id": 1, **written}, sort_keys=True, separators=(",", ":")).encode()
         self.assertEqual(read_event(sorted_).identity(), identity)

@@ -13,9 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
+from sqlalchemy.exc import InternalError
 
 from logui_tx import data_folder
 from logui_tx.dialects.times import to_iso_8601
+from logui_tx.migration.old_server import open_old_server
 from logui_tx.migration.sessions import session_of_the_rest
 from tests.integration.postgres import PASSWORD, PostgreSQLTestCase
 from tests.integration.process import BIN, logui, logui_json, server
@@ -261,7 +263,17 @@ class RefusalTests(ImportTestCase):
         self.assertEqual(logui_json(self.folder, "application", "list"), [])
 
     def test_the_old_database_is_only_read(self) -> None:
-        """Not even a user who may only read is needed more of."""
+        """All is of one moment, and nothing can be changed."""
+        application = self.old.application("Study")
+        with open_old_server(self.old.uri) as server:
+            self.assertEqual([each.id for each in server.applications()], [application])
+            self.old.application("Later")
+            self.assertEqual(len(server.applications()), 1)
+            self.assertRaises(
+                InternalError, server._connection.exec_driver_sql, "DELETE FROM control_application"
+            )
+
+    def test_who_may_only_read(self) -> None:
         self.old.application("Study")
         name = self.old.uri.rpartition("/")[2]
         self.postgresql.execute(
