@@ -1,5 +1,6 @@
 """Entries for the journal from a command."""
 
+import queue
 import sqlite3
 import threading
 from pathlib import Path
@@ -92,21 +93,22 @@ class FeedTests(SynchronousTestCase):
         self.patch(JournalWriter, "_commit", slow)
         feed = JournalFeed(self.folder)
         feed.start(NOW)
-        taken: list[int] = []
+        taken: queue.SimpleQueue[int] = queue.SimpleQueue()
 
         def give() -> None:
             for n in range(10):
                 feed.append(self.entry(Kind.EVENTS, message=b"x" * 1000, first_seq=n + 1, count=1))
-                taken.append(n)
+                taken.put(n)
 
         with feed:
             giver = threading.Thread(target=give)
             giver.start()
-            while len(taken) < 2:
-                pass
-            self.assertTrue(giver.is_alive())
-            self.assertEqual(len(taken), 2)
-            gate.set()
-            giver.join()
+            try:
+                self.assertEqual([taken.get(), taken.get()], [0, 1])
+                # The third would be put within this time, if nothing held it up.
+                self.assertRaises(queue.Empty, taken.get, timeout=0.05)
+            finally:
+                gate.set()
+                giver.join()
         with reading(self.folder) as reader:
             self.assertEqual(reader.counts().events, 10)
