@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from attrs import define, field
 
-from logui_tx.errors import BadExport, BadRequest, LoguiError
+from logui_tx.errors import BadExport, BadRequest, JournalError, LoguiError
 from logui_tx.journal.reader import JournalReader
 from logui_tx.journal.schema import open_reader
 from logui_tx.migration.download import Document, Download
@@ -92,7 +93,10 @@ def _past_sessions(data_dir: Path, flights: Sequence[OldFlight], now: int) -> It
     feed = JournalFeed(data_dir)
     feed.start(now)
     with feed, closing(open_reader(data_dir)) as connection:
-        yield PastSessions(feed, JournalReader(connection), flights, now)
+        try:
+            yield PastSessions(feed, JournalReader(connection), flights, now)
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal cannot be read: {error}") from error
 
 
 def _check(file: Path) -> None:
