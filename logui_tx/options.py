@@ -115,6 +115,12 @@ OPTIONS = (
         "How long flights are admitted as last seen while the database is away.",
     ),
     Option("secret-key-file", text, None, "File of the signing keys; in the data folder by default."),
+    Option(
+        "legacy-secret-key-file",
+        text,
+        None,
+        "File of the SECRET_KEY of a released LogUI server, whose tokens are accepted.",
+    ),
     Option("trusted-proxy", network, None, "Proxy whose forwarded addresses count.", many=True),
     Option("demo", text, None, "Make the flight Demo for localhost and serve /demo/.", flag=True),
     Option("handshake-timeout", duration, "10s", "Time for a client's handshake.", limit=True, least=0.001),
@@ -194,6 +200,7 @@ class Settings:
     database: str | None = None
     registry_stale: float = 86_400.0
     secret_key_file: Path | None = None
+    legacy_secret_key_file: Path | None = None
     trusted_proxy: tuple[Network, ...] = ()
     demo: bool = False
     commit_delay: float = 0.0
@@ -233,8 +240,10 @@ def settings(given: Mapping[str, Any], config: Path | None = None) -> Settings:
     if not values["listen"]:
         raise BadOption("listen: at least one endpoint is expected")
     values["data_dir"] = path("data-dir", values["data_dir"])
-    if values["secret_key_file"] is not None:
-        values["secret_key_file"] = path("secret-key-file", values["secret_key_file"])
+    for name in ("secret-key-file", "legacy-secret-key-file"):
+        key = name.replace("-", "_")
+        if values[key] is not None:
+            values[key] = path(name, values[key])
     return Settings(limits=limits, **values)
 
 

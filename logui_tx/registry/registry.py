@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
 from logui_tx.errors import NameTaken, RegistryError, UnknownApplication, UnknownFlight
 from logui_tx.model import LISTENERS, Application, Flight
 from logui_tx.registry import schema
+from logui_tx.registry.adoption import Adoption, adopt
 from logui_tx.registry.database import reason
 from logui_tx.registry.domains import parse_domain
 from logui_tx.registry.flight_settings import checked_listeners, checked_metadata, checked_sample_moves
@@ -190,6 +191,14 @@ class Registry:
                     self.create_application(DEMO)
                 except UnknownFlight:
                     self.create_flight(DEMO, DEMO, _DEMO_DOMAINS)
+
+    def adopt(self, applications: Sequence[Application], flights: Sequence[Flight]) -> Adoption:
+        """Take over what comes from another server, with ids, all or nothing; what is there stays as it is.
+
+        Raises :class:`NameTaken` where somebody makes one of the same name at this moment.
+        """
+        with self._writing() as connection, _taken("a name was taken meanwhile: try again"):
+            return adopt(connection, applications, flights)
 
     def check(self) -> None:
         """Returns when the database answers; raises :class:`RegistryError` when it does not."""
