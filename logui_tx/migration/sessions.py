@@ -36,10 +36,10 @@ class Counts:
     sessions: int = 0
     sessions_there: int = 0
     sessions_from_events: int = 0
-    sessions_without_flight: int = 0
     events: int = 0
     events_there: int = 0
     events_without_session: int = 0
+    sessions_without_flight: int = 0
 
 
 @define(eq=False)
