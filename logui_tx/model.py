@@ -248,6 +248,61 @@ class Session:
         return None if self.ended_at is None else (self.ended_at - self.started_at) / 1000
 
 
+@frozen(order=True)
+class Position:
+    """A place in the journal: behind all earlier segments, and behind ``event`` events of this one.
+
+    A segment's sessions are behind its last event: they are passed where the next segment begins.
+    """
+
+    segment: int = 0
+    event: int = 0
+
+
+@frozen
+class Record:
+    """One logged event and what the server knows of it (DESIGN, *The faces*).
+
+    ``received_at`` is ISO 8601; ``client_time`` and ``clock_offset`` are in ms, None where the client told
+    no time. ``app_data`` and ``event`` are JSON objects on one line, otherwise as the client wrote them.
+    ``record_id`` is the same wherever and whenever the record is given away; ``position`` is before it.
+    """
+
+    record_id: str
+    application_id: str
+    flight_id: str
+    session_id: str
+    seq: int
+    received_at: str
+    client_time: int | None
+    clock_offset: int | None
+    dialect: str
+    app_data: bytes
+    event: bytes
+    position: Position = Position()
+
+
+@frozen
+class SinkBatch:
+    """What a sink is given at once: the journal's events from ``first`` to ``after``, in their order.
+
+    ``sessions`` are those that began, went on or ended meanwhile, each once, as they stand by now; a session
+    with the same ``id`` that was given earlier is replaced.
+    """
+
+    journal_id: str
+    first: Position
+    after: Position
+    records: tuple[Record, ...] = ()
+    sessions: tuple[Session, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The same for the same batch, offered again."""
+        first, after = self.first, self.after
+        return f"{self.journal_id}-{first.segment}-{first.event}-{after.segment}-{after.event}"
+
+
 @frozen
 class Limits:
     """Every limit and time of the protocol page; sizes in bytes, times in seconds."""

@@ -16,7 +16,8 @@ import msgspec
 
 from logui_tx.dialects import json_text
 from logui_tx.dialects.times import to_iso_8601
-from logui_tx.export.records import Record, Selection, Tally, records
+from logui_tx.export.records import Selection, Tally, records
+from logui_tx.model import Record
 
 
 def write(selection: Selection, file: BinaryIO, tally: Tally) -> None:
