@@ -6,8 +6,9 @@ Times are UNIX milliseconds in UTC unless a name says otherwise; ids are UUID4 s
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 @frozen
@@ -298,9 +299,27 @@ class SinkBatch:
 
     @property
     def id(self) -> str:
-        """The same for the same batch, offered again."""
+        """The same for the same batch, offered again, and for no other."""
         first, after = self.first, self.after
-        return f"{self.journal_id}-{first.segment}-{first.event}-{after.segment}-{after.event}"
+        bounds = f"{self.journal_id}-{first.segment}-{first.event}-{after.segment}-{after.event}"
+        # Some of a stretch's sessions, without its events.
+        return bounds if first < after else f"{bounds}-{self.sessions[0].id}-{len(self.sessions)}"
+
+
+@frozen
+class SinkURI:
+    """A sink's URI, read: ``scheme://user:password@host/path?parameters``.
+
+    ``host`` is everything between the credentials and the path, maybe several hosts with ports; user,
+    password and path are decoded. ``parameters`` are the sink's own, as its maker's table reads them.
+    """
+
+    scheme: str
+    host: str = ""
+    path: str = ""
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    parameters: dict[str, Any] = field(factory=dict)
 
 
 @frozen

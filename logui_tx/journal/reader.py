@@ -85,7 +85,7 @@ class JournalReader:
         self._connection = connection
         self._memory = memory
         self._segments = SegmentReader()
-        self._app_data: dict[int, bytes] = {}
+        self._known_data: dict[int, bytes] = {}
         self.journal_id = journal_id(connection)
 
     # --- sessions
@@ -102,6 +102,14 @@ class JournalReader:
         if row is None:
             raise UnknownSession(f"there is no session {session_id!r}")
         return Session(*row)
+
+    def session_numbered(self, number: int) -> Session | None:
+        """The session of this number; None where it was erased."""
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM sessions WHERE number = ?",  # noqa: S608 - our own column names
+            (number,),
+        ).fetchone()
+        return None if row is None else Session(*row)
 
     def snapshot(self) -> Snapshot:
         """How far the journal reaches now; with it, :meth:`sessions` can be asked again for the same."""
@@ -224,7 +232,7 @@ class JournalReader:
             record.count,
             record.received,
             record.clock_offset,
-            self._app_data_of(record.app_data),
+            self.app_data(record.app_data),
             segment,
             first_event,
         )
@@ -259,16 +267,17 @@ class JournalReader:
                 if row is not None:
                     yield number, row[0]
 
-    def _app_data_of(self, version: int) -> bytes:
-        data = self._app_data.get(version)
+    def app_data(self, version: int) -> bytes:
+        """The application-specific data of this version, encoded."""
+        data = self._known_data.get(version)
         if data is None:
             row = self._connection.execute(
                 "SELECT value FROM app_data WHERE version = ?", (version,)
             ).fetchone()
             data = row[0] if row else b"{}"
-            if len(self._app_data) >= _PAGE:
-                self._app_data.clear()
-            self._app_data[version] = data
+            if len(self._known_data) >= _PAGE:
+                self._known_data.clear()
+            self._known_data[version] = data
         return data
 
     def jumps(self, session: Session) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@
     app_data   the versions of a session's application-specific data, each whole
     instance   the last stored payloadID of each page load of a session
     segment    one row a commit: its time span, the sessions it holds, the block (see segment.py)
+    sink, dead_letter   how far each sink is, and what it refused (see cursors.py)
     sessions   a view of session and progress
 
 Identity and progress are apart because a busy commit rewrites the rows of all its sessions: the narrow ones
@@ -25,7 +26,7 @@ from pathlib import Path
 from logui_tx.errors import DataFolderUnusable
 
 FILE = "journal.sqlite"
-VERSION = 2
+VERSION = 3
 """``PRAGMA user_version``; a higher one was written by a later release."""
 
 _BUSY_TIMEOUT = 10.0
@@ -83,6 +84,33 @@ CREATE TABLE segment (
 );
 """
 
+_SINKS = """
+CREATE TABLE sink (
+    name TEXT PRIMARY KEY,
+    segment INTEGER NOT NULL,
+    event INTEGER NOT NULL,
+    pending_segment INTEGER,
+    pending_event INTEGER,
+    state BLOB NOT NULL DEFAULT x'',
+    generation INTEGER NOT NULL DEFAULT 0,
+    paused INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    trouble TEXT,
+    trouble_since INTEGER
+) WITHOUT ROWID;
+CREATE TABLE dead_letter (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    sink TEXT NOT NULL,
+    segment INTEGER NOT NULL,
+    event INTEGER,
+    session TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    retry INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX dead_letter_once ON dead_letter (sink, segment, coalesce(event, -1), session);
+"""
+
 _VIEW = """
 CREATE VIEW sessions AS
     SELECT s.number, s.id, s.flight_id, s.application_id, s.dialect, s.started_at,
@@ -94,7 +122,16 @@ CREATE VIEW sessions AS
       FROM session AS s JOIN progress AS p ON p.session = s.number;
 """
 
-_SINCE_1 = ("ALTER TABLE session ADD COLUMN client_started_at INTEGER", "DROP VIEW sessions")
+
+def _statements(script: str) -> list[str]:
+    return [statement for statement in script.strip().split(";\n") if statement]
+
+
+# By the version that they begin with.
+_UPGRADES = {
+    1: ["ALTER TABLE session ADD COLUMN client_started_at INTEGER", "DROP VIEW sessions", _VIEW],
+    2: _statements(_SINKS),
+}
 
 
 def open_journal(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
@@ -147,9 +184,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         path.chmod(0o600)
         named = f"INSERT INTO meta VALUES ('journal', '{uuid.uuid4()}')"  # noqa: S608 - our own
-        _change(connection, 0, [*_TABLES.strip().split(";\n"), _VIEW, named])
-    elif version == 1:
-        _change(connection, 1, [*_SINCE_1, _VIEW])
+        _change(connection, 0, [*_statements(_TABLES), *_statements(_SINKS), _VIEW, named])
+    elif version < VERSION:
+        steps = [statement for at in range(version, VERSION) for statement in _UPGRADES[at]]
+        _change(connection, version, steps)
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
