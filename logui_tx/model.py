@@ -300,10 +300,11 @@ class SinkBatch:
     @property
     def id(self) -> str:
         """The same for the same batch, offered again, and for no other."""
-        first, after = self.first, self.after
+        first, after, sessions = self.first, self.after, self.sessions
         bounds = f"{self.journal_id}-{first.segment}-{first.event}-{after.segment}-{after.event}"
-        # Some of a stretch's sessions, without its events.
-        return bounds if first < after else f"{bounds}-{self.sessions[0].id}-{len(self.sessions)}"
+        # Of a batch that was halved, sessions without events have no bounds of their own.
+        which = f"-{sessions[0].id}" if first == after else ""
+        return f"{bounds}-{len(sessions)}{which}"
 
 
 @frozen

@@ -89,6 +89,7 @@ class SinkDelivery:
         self._state = b""
         self._generation: int | None = None
         self._attempt = 0
+        self._retry_at: float | None = None
         self._delay = backoffPolicy(_FIRST_RETRY, options.retry_max, _FACTOR)
         self._stopping = False
         self._draining = False
@@ -134,25 +135,33 @@ class SinkDelivery:
     async def _run(self) -> None:
         while not self._stopping:
             try:
-                went_on = await self._round()
+                if not await self._round() and not await self._wait():
+                    return
             except Exception as why:  # noqa: BLE001 - whatever it is, the sink's records wait for a better time
                 if self._draining or self._stopping:
                     return
-                await self._sleep(self._failed(why))
-                continue
-            if went_on:
-                continue
-            if self._draining:
-                return
-            if not self._news or self.progress.paused:
-                await self._sleep(POLL)
-            if self._news and not self._draining:
-                self._news = False
-                # What comes now goes with it.
-                await self._pause(self._options.batch_age)
+                self._failed(why)
+
+    async def _wait(self) -> bool:
+        """Until there may be something to do, or the next attempt is due; False where nothing is left."""
+        if self._draining:
+            return False
+        if self._retry_at is not None:
+            await self._pause(self._retry_at - self._clock.seconds())
+            self._retry_at = None
+            return True
+        if not self._news or self.progress.paused:
+            await self._sleep(POLL)
+        if self._news and not self._draining:
+            self._news = False
+            # What comes now goes with it.
+            await self._pause(self._options.batch_age)
+        return True
 
     async def _round(self) -> bool:
-        """Deliver what comes next; False where there is nothing to be done."""
+        """Deliver what comes next; False where there is nothing to be done yet."""
+        if self._retry_at is not None:
+            return False
         cursor = await self._source.cursor(self.name)
         if cursor is None:
             await self._save(cursors.add, self.name, self._begin or await self._source.end())
@@ -276,8 +285,8 @@ class SinkDelivery:
 
     # --- trouble
 
-    def _failed(self, why: Exception) -> float:
-        """Note it; seconds until the next attempt."""
+    def _failed(self, why: Exception) -> None:
+        """Note it, and when to try again."""
         self._attempt += 1
         self.progress.failures += 1
         # A part of the batch may have gone: what is behind is counted anew.
@@ -293,7 +302,8 @@ class SinkDelivery:
         if self.progress.trouble != text:
             self.progress.trouble = text
             self._note_trouble()
-        return max(self._delay(self._attempt - 1), getattr(why, "retry_after", 0.0))
+        delay = max(self._delay(self._attempt - 1), getattr(why, "retry_after", 0.0))
+        self._retry_at = self._clock.seconds() + delay
 
     def _well(self) -> None:
         self._attempt = 0
