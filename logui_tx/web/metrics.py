@@ -86,7 +86,7 @@ def _counter(name: str, text: str, value: float) -> Metric:
 
 
 class MetricsPage(Resource):
-    """Answers clients of the networks ``allowed``, behind whatever proxies are ``trusted``; others get 403."""
+    """Answers clients of the networks ``allowed``, behind whatever proxies are ``trusted``, and no others."""
 
     isLeaf = True
 
