@@ -206,7 +206,7 @@ class CommandTests(SynchronousTestCase):
             elif program.startswith("bin/"):
                 self.assertTrue((ROOT / program).exists(), program)
             elif program == "install":
-                self.assertTrue((ROOT / words[2]).exists(), words)
+                self.assertTrue((ROOT / words[-2]).exists(), words)
         self.assertEqual(called, ["create", "create", "list", "export"])
 
     def test_mistakes_would_be_found(self) -> None:
@@ -269,7 +269,10 @@ class UnitTests(SynchronousTestCase):
         self.assertEqual(self.unit["Install"]["WantedBy"], "multi-user.target")
 
     def test_a_user_and_a_folder_of_its_own(self) -> None:
-        self.assertEqual((self.service["DynamicUser"], self.service["User"]), ("yes", "logui"))
+        self.assertEqual((self.service["User"], self.service["Group"]), ("logui", "logui"))
+        self.assertIn(
+            "adduser --system --group --no-create-home --home /var/lib/logui logui", read("README.md")
+        )
         self.assertEqual(
             (self.service["StateDirectory"], self.service["StateDirectoryMode"]), ("logui", "0700")
         )

@@ -56,11 +56,13 @@ class EntryTests(ExportTestCase):
         self.assertEqual(stamps, {**json.loads(TIMES), "sinceSessionStartMillis": 1234})
 
     def test_what_was_in_force_stands_beside_what_was_sent(self) -> None:
-        event = b'{"applicationSpecificData":{"k":2.0},"appSpecificLogData":"own"}'
-        text = logui.entry(record(event, dialect="logui-0.5", client_time=None))
-        self.assertTrue(
-            text.startswith(b'{"applicationSpecificData":{"k":2.0},"appSpecificLogData":{"k":1.50},')
-        )
+        event = b'{"applicationSpecificData":{"k":2.0},"x":1}'
+        for in_force, told in [(b'{"k":1.50}', [("appSpecificLogData", {"k": 1.5})]), (b'{"k":2.0}', [])]:
+            entry = json.loads(
+                logui.entry(record(event, dialect="logui-0.5", client_time=None, app_data=in_force))
+            )
+            added = [("sessionID", "s"), ("applicationID", "a"), ("flightID", "f")]
+            self.assertEqual(list(entry.items()), [*json.loads(event).items(), *told, *added])
 
     def test_lone_surrogates(self) -> None:
         event = {"\ud83d": "\ude00", "é": 1}

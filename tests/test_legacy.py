@@ -49,9 +49,17 @@ class KeyFileTests(FolderTestCase):
             (f"export SECRET_KEY = {KEY}", (KEY,)),
             (f"SECRET_KEY='{KEY}'", (f"'{KEY}'", KEY)),
             (f'"{KEY}"', (f'"{KEY}"', KEY)),
-            ("MY_SECRET_KEY=x", ("MY_SECRET_KEY=x",)),
+            (f"SECRET_KEY={KEY} # the old one", (KEY,)),
+            ("SECRET_KEY=a#b", ("a#b",)),
         ]:
             self.assertEqual(read_keys(self.file(content)), keys, content)
+
+    def test_what_is_no_key(self) -> None:
+        """What everybody could guess must not sign tokens."""
+        for content in ("DEBUG=False", "MY_SECRET_KEY=x", f"# the old key\n{KEY}", f"SECRET_KEY: {KEY}"):
+            error = self.assertRaises(KeysUnusable, read_keys, self.file(content))
+            self.assertIn("no key in line 1", str(error))
+            self.assertNotIn(KEY, str(error))
 
     def test_none(self) -> None:
         for content in ("", " \n\t\n", "SECRET_KEY=\nPASSWORD=geheim", "SECRET_KEY=''"):

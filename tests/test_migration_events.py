@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import BadRequest
 from logui_tx.migration.events import DIALECT, message, read_event
+from logui_tx.migration.identities import identity
 from tests.released_server import T, logged
 
 APPLICATION = "f3e2cbb9-ffa0-401d-abd1-5bb52f5ce335"
@@ -93,20 +94,22 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(read_event(written).text, written)
         with_id = read_event(b'{"_id":1,' + written[1:])
         self.assertEqual(json.loads(with_id.text), json.loads(written))
-        self.assertEqual(with_id.identity(), read_event(written).identity())
+        self.assertEqual(identity("s", with_id.text), identity("s", written))
 
     def test_identity(self) -> None:
         """It does not hang on how the event was exported, but on what it is."""
         written = entry(eventDetails={"b": [2.5, {"d": None, "c": 1}], "a": 1})
-        identity = read_event(json.dumps(written).encode()).identity()
+        known = identity("s", json.dumps(written).encode())
         sorted_ = json.dumps({"_id": 1, **written}, sort_keys=True, separators=(",", ":")).encode()
-        self.assertEqual(read_event(sorted_).identity(), identity)
+        self.assertEqual(identity("s", read_event(sorted_).text), known)
+        self.assertNotEqual(identity("t", json.dumps(written).encode()), known)
         for change in (
             {"eventDetails": {"a": 1}},
             {"timestamps": {"eventTimestamp": T}},
             {"eventType": "browserEvent"},
+            {"metadata": []},
         ):
-            self.assertNotEqual(read_event(json.dumps({**written, **change}).encode()).identity(), identity)
+            self.assertNotEqual(identity("s", json.dumps({**written, **change}).encode()), known)
 
     def test_together_they_are_a_message(self) -> None:
         items = [text(n=n) for n in range(3)]

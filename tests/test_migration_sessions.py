@@ -178,8 +178,43 @@ class OnceTests(PastSessionsTestCase):
         self.assertEqual((counts.events, counts.events_there), (30, 50))
         self.assertEqual(self.logged(), events)
 
+    def test_files_that_overlap(self) -> None:
+        events = [event(n) for n in range(30)]
+        for files in ([events[:20], events[10:]], [events[10:20], events], [events[::2], events]):
+            with TemporaryDirectory() as folder:
+                self.folder = Path(folder)
+                counts = self.bring([old()], *files)
+                self.assertEqual((counts.events, counts.events_there), (30, sum(map(len, files)) - 30))
+                for file in files:
+                    self.assertEqual(self.bring([old()], file).events, 0)
+                self.assertEqual(sorted(self.logged(), key=str), sorted(events, key=str))
+
+    def test_in_another_order(self) -> None:
+        events = [event(n) for n in range(6)]
+        self.bring([old()], events[:3])
+        self.assertEqual(self.bring([old()], [*events[:1], *events[3:5], *events[1:3], events[5]]).events, 3)
+        self.assertEqual(self.logged(), events)
+        self.assertEqual(self.bring([old()], events[::-1]).events, 0)
+
+    def test_an_event_that_was_left_out_before(self) -> None:
+        events = [event(n) for n in range(4)]
+        self.bring([old()], [events[0], *events[2:]])
+        self.assertEqual(self.bring([old()], events).events, 1)
+        self.assertEqual(self.logged(), [events[0], *events[2:], events[1]])
+
+    def test_an_event_that_is_yet_to_come(self) -> None:
+        """It does not move the session's end with every import."""
+        events = [event(10**6)]
+        self.bring([old()], events)
+        before = self.session()
+        self.bring([old()], events, now=NOW + 5000)
+        self.assertEqual(self.session(), before)
+
+    def test_a_session_without_a_flight(self) -> None:
+        counts = self.bring([old(flight_id="291d2bc4-3cf0-4c3d-890c-3fedb06b0081")])
+        self.assertEqual((counts.sessions, counts.sessions_without_flight), (0, 1))
+
     def test_parts_of_a_collection(self) -> None:
-        """Each begins with another event, so none is taken for another."""
         events = [event(n) for n in range(30)]
         self.bring([old()], events[:12], events[12:])
         self.assertEqual(self.logged(), events)
@@ -188,6 +223,7 @@ class OnceTests(PastSessionsTestCase):
 
     def test_the_same_thing_may_happen_twice(self) -> None:
         events = [event(1)] * 25
+        self.bring([old()], events[:7])
         self.bring([old()], events)
         self.bring([old()], events)
         self.assertEqual(self.logged(), events)

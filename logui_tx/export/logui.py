@@ -2,8 +2,8 @@
 
 An entry is the event as it was sent, with the ids under which the server keeps it. Where the event does not
 bring them, it gets ``timestamps`` and, in LogUI 0.4, ``applicationSpecificData``: what was in force. An item
-of LogUI 0.5 says what the page's data was when it was sent; what was in force stands beside it as
-``appSpecificLogData``. Every value stays as the client wrote it, numbers to the last digit.
+of LogUI 0.5 says what the page's data was when it was sent; where something else was in force, that stands
+beside it as ``appSpecificLogData``. Every value stays as the client wrote it, numbers to the last digit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def entry(record: Record, began: int | None = None) -> bytes:
     members = json_text.members(record.event)
     if record.dialect == "logui-0.4":
         members.setdefault("applicationSpecificData", record.app_data)
-    elif record.dialect == "logui-0.5":
+    elif record.app_data != members.get("applicationSpecificData") and record.dialect == "logui-0.5":
         members["appSpecificLogData"] = record.app_data
     if record.client_time is not None and "timestamps" not in members:
         members["timestamps"] = _timestamps(record.client_time, began)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from hashlib import blake2b
 from uuid import UUID
 
 import msgspec
@@ -39,13 +38,6 @@ class PastEvent:
     borne: bytes | None
     updated: bool
     status: str
-    kind: str
-    details: bytes
-
-    def identity(self) -> str:
-        """The same for the same event, however it was exported."""
-        told = [self.time, self.kind, json_text.value(self.details)]
-        return blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
 def message(items: list[bytes]) -> bytes:
@@ -80,8 +72,6 @@ def read_event(text: bytes) -> PastEvent:
         borne=batch.app_data,
         updated=batch.app_data_updated,
         status=_type(details) if kind == "statusEvent" else "",
-        kind=kind,
-        details=details,
     )
 
 

@@ -67,8 +67,9 @@ def migrate(
     summary = Summary()
     with ExitStack() as snapshot:
         server = snapshot.enter_context(open_old_server(uri))
-        flights = server.flights()
-        _adopt(registry, server.applications(), flights, now, summary)
+        applications = server.applications()
+        flights = _of_applications(server.flights(), applications, summary)
+        _adopt(registry, applications, flights, now, summary)
         with _past_sessions(data_dir, flights, now) as sessions:
             summary.counts = sessions.counts
             for session in server.sessions():
@@ -79,6 +80,10 @@ def migrate(
             for file in files:
                 _import(file, sessions, summary, advance)
             sessions.end()
+    if summary.counts.sessions_without_flight:
+        summary.notes.append(
+            f"{summary.counts.sessions_without_flight} sessions were left out: they have no flight"
+        )
     summary.notes += [
         f"events of the flight {flight} that name none of its sessions are in the session "
         f"{session_of_the_rest(flight)}"
@@ -115,6 +120,19 @@ def _unreadable(file: Path, error: OSError) -> LoguiError:
 
 
 # --- applications and flights
+
+
+def _of_applications(
+    flights: Sequence[OldFlight], applications: Sequence[OldApplication], summary: Summary
+) -> list[OldFlight]:
+    """Those whose application is there: a database that was restored in part may have others."""
+    known = {each.id for each in applications}
+    summary.notes += [
+        f"the flight {each.name!r} was left out, and all that is its: it has no application"
+        for each in flights
+        if each.application_id not in known
+    ]
+    return [each for each in flights if each.application_id in known]
 
 
 def _adopt(

@@ -57,6 +57,9 @@ class OldApplication:
     created_at: int | None
 
 
+_UNNAMED = "Unnamed"
+
+
 @frozen
 class OldFlight:
     """``fqdn`` is its domain in that server's words."""
@@ -95,7 +98,10 @@ class OldServer:
     def applications(self) -> list[OldApplication]:
         """The oldest first."""
         rows = self._rows("control_application", ("id", "name"), ("creation_timestamp",))
-        found = [OldApplication(_id(row.id), row.name, _time(row, "creation_timestamp")) for row in rows]
+        found = [
+            OldApplication(_id(row.id), row.name or _UNNAMED, _time(row, "creation_timestamp"))
+            for row in rows
+        ]
         return sorted(found, key=lambda each: (each.created_at or 0, each.name))
 
     def flights(self) -> list[OldFlight]:
@@ -104,7 +110,7 @@ class OldServer:
             OldFlight(
                 _id(row.id),
                 _id(row.application_id),
-                row.name,
+                row.name or _UNNAMED,
                 _first(row, ("is_active",)) is not False,
                 _first(row, ("fqdn",)),
                 _time(row, "creation_timestamp"),

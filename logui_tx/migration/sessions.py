@@ -1,9 +1,7 @@
 """Past sessions and their events, into the journal: each event once, however often it is asked for.
 
-The journal is the memory of it. A session's events of one file are counted, and the count of those that are
-stored is kept as payloads' ids are (PROTOCOL, *Sending twice*); what the first of them is gives the count its
-name. So a file that was imported in part, or has grown since, goes on where it stood, and another part of the
-same session is not taken for it.
+The journal itself is the memory of it: what it has is read before (see identities.py). So an import that was
+broken off goes on, files may overlap, and may have grown since.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID, uuid5
 
-from attrs import asdict, define, field, fields
+from attrs import asdict, define, fields
 
 from logui_tx.errors import UnknownSession
 from logui_tx.journal.entry import Entry, SessionHandle, SessionRow
@@ -20,6 +18,7 @@ from logui_tx.journal.reader import JournalReader
 from logui_tx.journal.segment import Kind
 from logui_tx.migration.events import DIALECT, PastEvent, message
 from logui_tx.migration.feed import JournalFeed
+from logui_tx.migration.identities import Identities, identity
 from logui_tx.migration.old_server import OldFlight, OldSession
 from logui_tx.migration.runs import Run, Runs
 from logui_tx.model import EndReason
@@ -37,18 +36,10 @@ class Counts:
     sessions: int = 0
     sessions_there: int = 0
     sessions_from_events: int = 0
+    sessions_without_flight: int = 0
     events: int = 0
     events_there: int = 0
     events_without_session: int = 0
-
-
-@define(eq=False)
-class _Part:
-    """The events of a session in the file that is being read: how many came, how many are in the journal."""
-
-    name: str
-    stored: int
-    came: int = 0
 
 
 @define(eq=False)
@@ -58,12 +49,11 @@ class _PastSession:
     handle: SessionHandle
     runs: Runs
     last_seq: int = 0
-    stored: dict[str, int] = field(factory=dict)
     ended: tuple[int, str] | None = None
     opened: bool = False
     stopped: bool = False
     last_received: int = 0
-    part: _Part | None = None
+    in_file: bool = False
 
     @property
     def clock_offset(self) -> int | None:
@@ -99,12 +89,16 @@ class PastSessions:
         self._memory = memory
         self._waiting = 0
         self._touched: dict[str, _PastSession] = {}
-        self._in_part: list[_PastSession] = []
+        self._in_file: list[_PastSession] = []
+        self._identities = Identities()
 
     # --- what the released server's database tells
 
     def add(self, old: OldSession) -> None:
         """A session, with or without events; one that is there already may have ended since."""
+        if not self.knows(old.flight_id):
+            self.counts.sessions_without_flight += 1
+            return
         started_at = self._moment(old.started_at or 0, 0)
         known = self._load(old.id)
         if known is None:
@@ -128,8 +122,13 @@ class PastSessions:
             self._write(known, Kind.ENDED, ended_at, end_reason=_LOST if old.ended_at is None else _CLOSED)
 
     def all_added(self) -> None:
-        """There are no more of them: waits until those that are there can be found by their events."""
+        """There are no more of them: waits until they are on disk, and reads which events are there."""
         self._feed.wait()
+        for flight_id in self._applications:
+            sessions = (each for each in self._reader.sessions(flight_id) if each.dialect == DIALECT.name)
+            for stored in self._reader.messages(sessions):
+                for event in DIALECT.events(stored.message):
+                    self._identities.stored(identity(stored.session.id, event.raw))
 
     # --- what its files tell
 
@@ -140,21 +139,20 @@ class PastSessions:
     def log(self, event: PastEvent) -> None:
         """The next event of the file; its flight is known."""
         session = self._find(event)
-        part = session.part
-        if part is None:
-            name = f"import {event.identity()}"
-            part = session.part = _Part(name, session.stored.get(name, 0))
-            self._in_part.append(session)
+        if not session.in_file:
+            session.in_file = True
+            self._in_file.append(session)
         received = self._received(session, event)
         session.last_received = max(session.last_received, received)
         session.stopped = session.stopped or event.status == "stopped"
-        part.came += 1
-        if part.came <= part.stored:
+        known = identity(session.handle.row.id, event.text)
+        if not self._identities.is_new(known):
             self.counts.events_there += 1
             return
+        self._identities.stored(known)
         before = session.runs.size
         for run in session.runs.add(event, received):
-            self._store(session, part, run)
+            self._store(session, run)
         self._waiting += session.runs.size - before
         if self._waiting > self._memory:
             self._flush()
@@ -162,9 +160,10 @@ class PastSessions:
     def end_file(self) -> None:
         """All of the file was told; what comes is another's."""
         self._flush()
-        for session in self._in_part:
-            session.part = None
-        self._in_part.clear()
+        for session in self._in_file:
+            session.in_file = False
+        self._in_file.clear()
+        self._identities.end_file()
 
     def end(self) -> None:
         """End every session of which events came, where the journal does not have it so already."""
@@ -175,8 +174,10 @@ class PastSessions:
                     at, reason = session.ended
                 elif session.ended[1] == _CLOSED:
                     reason = _CLOSED
-            if session.opened or session.ended != (at, reason):
+            # An event that says it is yet to come would move the end with every import.
+            if session.opened or (session.ended != (at, reason) and at < self._now):
                 self._write(session, Kind.ENDED, at, end_reason=reason)
+        self._identities.close()
 
     # --- finding a session
 
@@ -229,7 +230,6 @@ class PastSessions:
             handle,
             Runs(found.app_data, begun=found.last_seq > 0),
             last_seq=found.last_seq,
-            stored=self._reader.payload_ids(found.number),
             ended=(found.ended_at, found.end_reason or _LOST),
         )
 
@@ -246,21 +246,18 @@ class PastSessions:
 
     def _flush(self) -> None:
         """End all messages that are under way."""
-        for session in self._in_part:
-            assert session.part is not None
+        for session in self._in_file:
             for run in session.runs.end():
-                self._store(session, session.part, run)
+                self._store(session, run)
         self._waiting = 0
 
-    def _store(self, session: _PastSession, part: _Part, run: Run) -> None:
+    def _store(self, session: _PastSession, run: Run) -> None:
         if not session.opened and session.ended is None:
             self._write(session, Kind.OPENED, session.handle.row.started_at)
         elif not session.opened:
             self._write(session, Kind.RESUMED, run.received)
         session.opened = True
         count = len(run.items)
-        part.stored += count
-        session.stored[part.name] = part.stored
         self._write(
             session,
             Kind.EVENTS,
@@ -270,8 +267,6 @@ class PastSessions:
             first_seq=session.last_seq + 1,
             count=count,
             clock_offset=session.clock_offset,
-            payload_id=part.stored,
-            instance=part.name,
         )
         session.last_seq += count
         self.counts.events += count

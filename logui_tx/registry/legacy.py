@@ -25,6 +25,10 @@ _LONGEST = 4096
 _SHORT = 16
 _MAX_FILE = 65_536
 _SETTING = re.compile(r"\s*(?:export\s+)?SECRET_KEY\s*=(.*)")
+_COMMENT = re.compile(r"""(?<=\s)#[^'"]*$""")
+# Another setting, or a word about the key; what Django makes begins with a small letter, a digit or a sign.
+_OTHER = re.compile(r"(?:export\s+)?[A-Z][A-Z0-9_]*\s*[=:]")
+_SPACE = re.compile(r"\s")
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +56,14 @@ def read_keys(file: Path) -> tuple[str, ...]:
         raise KeysUnusable(f"the legacy key file {file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise KeysUnusable(f"the legacy key file {file} is not text: one key a line is expected") from None
-    settings = [found[1] for found in map(_SETTING.fullmatch, lines) if found]
+    settings = [_COMMENT.sub("", found[1]) for found in map(_SETTING.fullmatch, lines) if found]
     keys = [each.strip() for each in settings or lines]
+    for number, key in enumerate(keys, 1):
+        # Taken for a key, what everybody could guess would make tokens.
+        if not settings and (_OTHER.match(key) or _SPACE.search(key)):
+            raise KeysUnusable(
+                f"the legacy key file {file} has no key in line {number}: a key, or SECRET_KEY=…, is expected"
+            )
     # Which quotes are part of a key depends on what read that file: with them and without them it is tried.
     keys += [key[1:-1] for key in keys if key[:1] in ("'", '"') and key[-1:] == key[:1]]
     found = tuple(dict.fromkeys(key for key in keys if key.strip("'\"")))
@@ -94,7 +104,9 @@ class LegacyTokens:
             except self._refused:
                 continue
             match content:
-                case {"type": str(kind), "applicationID": str(app_id), "flightID": str(flight_id)}:
+                case {"type": str(kind), "applicationID": str(app_id), "flightID": str(flight_id)} if (
+                    app_id.isascii() and flight_id.isascii()
+                ):
                     return TokenClaims(app_id, flight_id, CLIENT_VERSION) if kind == _TYPE else None
             return None
         return None

@@ -114,8 +114,11 @@ class RecordedTests(LogUI05TestCase):
 
     def _entry(self, record: dict[str, bytes]) -> dict[str, bytes]:
         """As the released server would let it be downloaded, and the data that was in force."""
-        ids = {key: record[key] for key in ("sessionID", "applicationID", "flightID", "appSpecificLogData")}
-        return {**json_text.members(record["event"]), **ids}
+        entry = json_text.members(record["event"])
+        entry.update({key: record[key] for key in ("sessionID", "applicationID", "flightID")})
+        if entry["applicationSpecificData"] != record["appSpecificLogData"]:
+            entry["appSpecificLogData"] = record["appSpecificLogData"]
+        return entry
 
     def _milliseconds(self, item: bytes) -> tuple[bytes]:
         from datetime import datetime
