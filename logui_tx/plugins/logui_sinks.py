@@ -34,7 +34,7 @@ TEMPORARY = "401,403,404,407,408,409,425,429"
 
 http = LazySinkMaker(
     schemes=("http", "https"),
-    summary="batches posted to a receiver, signed, each with a key that is the same when it comes again",
+    summary="batches posted to a receiver, signed, each with a key of its own",
     form="https://collector.example.org/logui?format=ndjson&secret-file=/etc/logui/secret",
     factory="logui_tx.sinks.http:HTTPSink",
     parameters=(
