@@ -120,7 +120,7 @@ class Receiver(Resource):
         return 204
 
     def _any(self) -> str:
-        if self._chance is None or self._chance.random() < 0.8:
+        if self._chance is None or self._chance.random() < 0.9:
             return WHOLE
         return self._chance.choice(BEFORE + AFTER)
 

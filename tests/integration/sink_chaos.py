@@ -72,6 +72,8 @@ class SinkChaos(TestCase):
     seed = 1
     most_events = 250
     """Acknowledged between two blows, at most."""
+    longest_outage = 0.5
+    """Seconds, about: long enough to be noticed, sometimes."""
     has_other_end = True
     secrets: tuple[str, ...] = ()
     common = f"name={NAME}&start=beginning&batch=40&batch-age=0&retry-max=50ms"
@@ -143,6 +145,7 @@ class SinkChaos(TestCase):
             await self.serve(self.server.port)
         if end != "server":
             await self.moment()
+            await self.sleep(self.chance.uniform(0, self.longest_outage))
             await self.start_other_end()
 
     async def until_delivered(self) -> None:
