@@ -64,7 +64,7 @@ class CustomSinkTests(SynchronousTestCase):
         self.assertLessEqual(len([line for line in lines if line.strip()]), 55)
 
     def test_it_is_listed(self) -> None:
-        self.assertIn("sqlite:     a table in an SQLite file", self.run_(*TWISTD, "--help-sinks"))
+        self.assertRegex(self.run_(*TWISTD, "--help-sinks"), "sqlite: +a table in an SQLite file")
         self.assertIn("timeout  Time to wait for a locked file.", self.run_(*TWISTD, "--help-sink", "sqlite"))
 
     def test_it_passes_the_contract(self) -> None:
