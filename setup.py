@@ -5,6 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "clickhouse": ["treq>=22", "twisted[tls]"],
+    "kafka": ["confluent-kafka>=2.6"],
     "postgresql": ["psycopg[binary]>=3.1"],
     "redis": ["hiredis>=2", "txredisapi>=1.6"],
     "tls": ["twisted[tls]"],

@@ -10,7 +10,7 @@ No error quotes the URI: it may hold a password.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -39,6 +39,18 @@ COMMON = (
     Parameter("step", text, None, "Done to each record before; may be repeated.", many=True),
 )
 """What the query of every sink's URI may hold."""
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Reads one of these words, in whatever case."""
+    by_word = {word.lower(): word for word in words}
+
+    def read(value: str) -> str:
+        if value.lower() not in by_word:
+            raise ValueError(f"one of {', '.join(words)} is expected")
+        return by_word[value.lower()]
+
+    return read
 
 
 @frozen
