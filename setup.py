@@ -54,6 +54,7 @@ setup(
         "itsdangerous>=2.2",
         "Jinja2>=3.1",
         "msgspec>=0.18",
+        "prometheus-client>=0.20",
         "publicsuffixlist>=1.0",
         "rich>=13",
         "SQLAlchemy>=2.0",

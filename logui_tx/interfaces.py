@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Receipt,
         Record,
         Reply,
+        Session,
         SinkBatch,
         SinkURI,
         Welcome,
@@ -239,10 +240,16 @@ class ISinkMaker(Interface):
 
 
 class IStep(Interface):
-    """Something done to each record on its way to a sink."""
+    """Something done to each record and session on its way to a sink."""
 
-    def apply(record: Record) -> Record | None:
-        """The record as it goes on, or None where it does not; pure but for what earlier records told."""
+    def record(record: Record) -> Record | None:
+        """The record as it goes on, or None where it does not; pure but for what earlier records told.
+
+        Where it fails, the record is set apart as if the sink had refused it.
+        """
+
+    def session(session: Session) -> Session:
+        """The session as it goes on."""
 
 
 class IStepMaker(Interface):

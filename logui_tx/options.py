@@ -131,6 +131,8 @@ OPTIONS = (
     Option("secret-key-file", text, None, "File of the signing keys; in the data folder by default."),
     Option("trusted-proxy", network, None, "Proxy whose forwarded addresses count.", many=True),
     Option("sink", text, None, "URI of a sink to which stored events are delivered.", many=True),
+    Option("sink-alarm", duration, "1m", "How far behind a sink may be before health is degraded."),
+    Option("metrics-from", network, "127.0.0.1", "Who may read /metrics.", many=True),
     Option("demo", text, None, "Make the flight Demo for localhost and serve /demo/.", flag=True),
     Option("handshake-timeout", duration, "10s", "Time for a client's handshake.", limit=True, least=0.001),
     Option("resume-window", duration, "30m", "How long a session may rest and be resumed.", limit=True),
@@ -211,6 +213,8 @@ class Settings:
     secret_key_file: Path | None = None
     trusted_proxy: tuple[Network, ...] = ()
     sink: tuple[str, ...] = ()
+    sink_alarm: float = 60.0
+    metrics_from: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.1"),)
     demo: bool = False
     commit_delay: float = 0.0
     compression: int = 1

@@ -42,6 +42,7 @@ from logui_tx.web.device import device_of
 from logui_tx.web.gate import RESERVED_DESCRIPTORS, Gate, descriptors
 from logui_tx.web.health import Health, HealthPage, State
 from logui_tx.web.kraken import InitPage, TicketDesk, allow_if_any
+from logui_tx.web.metrics import Figures, MetricsPage
 from logui_tx.web.pages import demo_page, index_page
 from logui_tx.web.rate import Rate
 from logui_tx.web.site import Folder, Page, Root, client_files, make_site, static_files
@@ -175,9 +176,13 @@ class LoguiService(Service):
             "store": self._store_health,
             "listeners": self._listeners_health,
         }
+        if self._settings.sink:
+            checks["sinks"] = self._sinks_health
         self._root.putChild(b"", Page(index_page(self._settings.demo)))
         self._root.putChild(b"healthz", HealthPage(self._reactor, checks))
         self._root.putChild(b"readyz", HealthPage(self._reactor, checks))
+        allowed, trusted = self._settings.metrics_from, self._settings.trusted_proxy
+        self._root.putChild(b"metrics", MetricsPage(self._figures, allowed, trusted))
         self._root.putChild(b"static", static_files())
         self._root.putChild(b"client", client_files())
         logui04, logui05 = LogUI04(limits.max_events), LogUI05(limits.max_events)
@@ -287,8 +292,25 @@ class LoguiService(Service):
         await store.check()
         return Health(detail=f"{store.name}, {store.servers} servers" if store.shared else store.name)
 
+    async def _sinks_health(self) -> Health:
+        late = self._parts.deliveries.late(self._settings.sink_alarm)
+        return Health(State.DEGRADED, "; ".join(late)) if late else Health()
+
     async def _listeners_health(self) -> Health:
         return Health(State.FAILING, "the server is shutting down") if self._stopping else Health()
+
+    def _figures(self) -> Figures:
+        parts = self._parts
+        return Figures(
+            now=parts.intake.now(),
+            events=parts.intake.stored_events,
+            connections=len(self._sockets),
+            sessions=sum(1 for session in parts.intake.live.values() if session.sockets),
+            in_flight=parts.intake.in_flight_bytes,
+            journal_failing=parts.journal.trouble() is not None,
+            store_away=parts.store.away is not None,
+            sinks=parts.deliveries.progress(),
+        )
 
     # --- stop
 

@@ -11,7 +11,7 @@ from logui_tx.delivery.delivery import POLL, halves
 from logui_tx.errors import SinkAway
 from logui_tx.interfaces import IStep
 from logui_tx.journal import cursors
-from logui_tx.model import Position, Record, SinkBatch
+from logui_tx.model import Position, Record, Session, SinkBatch
 from logui_tx.testing import FakeSink, make_record, make_session
 from tests.deliveries import DeliveryTestCase
 from tests.journals import NOW
@@ -302,7 +302,10 @@ class OperatorTests(DeliveryTestCase):
 class OddStep:
     """Lets odd events pass, twice as many; cannot do with 5."""
 
-    def apply(self, record: Record) -> Record | None:
+    def session(self, session: Session) -> Session:
+        return evolve(session, user_agent="hidden")
+
+    def record(self, record: Record) -> Record | None:
         if record.seq == 5:
             raise ValueError("five")
         return evolve(record, seq=record.seq * 2) if record.seq % 2 else None
@@ -314,6 +317,7 @@ class StepTests(DeliveryTestCase):
         self.journal.commit()
         self.deliver(steps=[OddStep()])
         self.assertEqual([one.seq for one in self.place.records.values()], [2, 6, 14])
+        self.assertEqual(self.place.sessions["a"].user_agent, "hidden")
         (letter,) = cursors.dead_letters(self.connection, "sink")
         self.assertEqual((letter.event, letter.reason), (4, "a step failed: five"))
         self.assertEqual(self.cursor().position, Position(2))

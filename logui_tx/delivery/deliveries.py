@@ -44,6 +44,7 @@ class Deliveries:
         self._append = append
         self._made = make_sinks(uris, reactor)
         self._source: DeliverySource | None = None
+        self._now: Callable[[], int]
         self._deliveries: list[SinkDelivery] = []
 
     def start(self, end: Position, now: Callable[[], int]) -> None:
@@ -51,6 +52,7 @@ class Deliveries:
         if not self._made:
             return
         self._source = DeliverySource(self._reactor, self._data_dir)
+        self._now = now
         for made in self._made:
             delivery = SinkDelivery(
                 self._reactor,
@@ -81,6 +83,20 @@ class Deliveries:
     def progress(self) -> dict[str, Progress]:
         """How each is, by its name."""
         return {delivery.name: delivery.progress for delivery in self._deliveries}
+
+    def late(self, alarm: float) -> list[str]:
+        """Of each sink that is further behind than ``alarm`` (seconds), how far it is.
+
+        Read by anybody: no places, no texts of the other end.
+        """
+        found = []
+        for number, delivery in enumerate(self._deliveries, 1):
+            progress = delivery.progress
+            kind = f"sink {number} ({delivery.name.partition(':')[0]})"
+            lag = 0.0 if progress.oldest is None else (self._now() - progress.oldest) / 1000
+            if not progress.paused and lag > alarm:
+                found.append(f"{kind} is {lag:.0f} s and {progress.behind} events behind")
+        return found
 
     async def stop(self, timeout: float) -> None:
         """Deliver what is left, for ``timeout`` seconds at most, and close everything."""

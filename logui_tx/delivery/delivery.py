@@ -213,14 +213,20 @@ class SinkDelivery:
                 left += [found] if found is not None else []
         if dead:
             await self._save(cursors.refused, self.name, dead)
-        return evolve(batch, records=tuple(left))
+        sessions = tuple(map(self._session_through_each, batch.sessions))
+        return evolve(batch, records=tuple(left), sessions=sessions)
 
     def _through_each(self, record: Record) -> Record | None:
         found: Record | None = record
         for step in self._steps:
             if found is not None:
-                found = step.apply(found)
+                found = step.record(found)
         return found
+
+    def _session_through_each(self, session: Session) -> Session:
+        for step in self._steps:
+            session = step.session(session)
+        return session
 
     async def _deliver(self, cursor: Cursor, batch: SinkBatch) -> None:
         """Write the batch, and save that it is; what is refused in halves."""
@@ -268,7 +274,8 @@ class SinkDelivery:
             batch = await self._source.read_letter(letter)
             try:
                 left = tuple(found for one in batch.records if (found := self._through_each(one)) is not None)
-                await self._write_letter(evolve(batch, records=left))
+                sessions = tuple(map(self._session_through_each, batch.sessions))
+                await self._write_letter(evolve(batch, records=left, sessions=sessions))
             except RecordsRefused as why:
                 await self._save(cursors.refused_again, letter.number, self._now(), str(why))
             else:

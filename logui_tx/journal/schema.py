@@ -20,7 +20,8 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from logui_tx.errors import DataFolderUnusable
@@ -164,6 +165,19 @@ def open_reader(data_dir: Path) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is written within is written as a whole, or not at all."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # a full disk ends it by itself
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
 def journal_id(connection: sqlite3.Connection) -> str:
     """The UUID that this journal was given when it was made; part of every record's id."""
     found: str = connection.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()[0]
@@ -205,15 +219,9 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 def _change(connection: sqlite3.Connection, version: int, statements: Sequence[str]) -> None:
     """Bring the layout from ``version`` to the present one; 0 is that of an empty file."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         # Another process may have done it while this one waited for the lock.
         if connection.execute("PRAGMA user_version").fetchone()[0] == version:
             for statement in statements:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
