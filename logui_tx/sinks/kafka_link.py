@@ -62,7 +62,7 @@ class Message:
 
 
 class KafkaLink:
-    """All but :meth:`give_up` is called in one thread. Raises :class:`SinkAway` where nothing else is said."""
+    """All but :meth:`give_up` is called in one thread. Raises :class:`SinkAway` if nothing else is said."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -118,6 +118,8 @@ class KafkaLink:
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
+                # There is all that will be, and it is waited for.
+                "fetch.wait.max.ms": 10,
             }
         )
         try:

@@ -71,6 +71,7 @@ class MockKafka:
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 10,
                 "log_level": 0,
             }
         )

@@ -15,6 +15,7 @@ from logui_tx.model import Record
 from logui_tx.sinks.uri import read_uri
 from logui_tx.testing import SinkContract, make_record
 from tests.integration.kafka import MockKafka
+from tests.integration.sink_chaos import SinkChaos
 
 
 def make_sink(uri: str) -> ISink:
@@ -58,3 +59,31 @@ class KafkaSinkTests(SinkContract, TestCase):
 
     def refused_record(self) -> Record:
         return make_record(3, event=b'{"large":"%s"}' % (b"x" * 2_000_000))
+
+
+class KafkaChaosTests(SinkChaos, TestCase):
+    seed = 3
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.kafka = MockKafka()
+        self.addCleanup(self.kafka.close)
+        self.kafka.topic("logui")
+        self.kafka.topic("logui-sessions")
+
+    def sink_uri(self) -> str:
+        return f"kafka://{self.kafka.brokers}/logui?timeout=1s"
+
+    async def kill_other_end(self) -> None:
+        await deferToThread(self.kafka.down)
+
+    async def start_other_end(self) -> None:
+        await deferToThread(self.kafka.up)
+
+    async def held(self) -> list[dict[str, Any]]:
+        return [json.loads(value or b"") for _, value, _ in await deferToThread(self.kafka.read, "logui")]
+
+    async def held_sessions(self) -> dict[str, str | None]:
+        messages = await deferToThread(self.kafka.read, "logui-sessions")
+        sessions: list[dict[str, Any]] = [json.loads(value or b"") for _, value, _ in messages]
+        return {session["id"]: session["endReason"] for session in sessions}
