@@ -76,8 +76,11 @@ class KafkaLink:
         self._given_up = True
 
     def close(self) -> None:
-        self._drop()
-        self._admin = None
+        """Let go of everything; what comes next begins anew."""
+        if self._producer is not None:
+            # What it has not sent yet must not be sent later.
+            self._producer.purge()
+        self._producer = self._admin = None
 
     # --- what the topic holds
 
@@ -167,7 +170,7 @@ class KafkaLink:
             }
         )
         self._producer = producer
-        with _translated(self, self._drop):
+        with _translated(self):
             self._until_done(producer.init_transactions)
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -182,7 +185,7 @@ class KafkaLink:
             if error is not None:
                 failed.append(error)
 
-        with _translated(self, self._drop):
+        with _translated(self):
             producer.begin_transaction()
             for one in messages:
                 self._produce(producer, one, delivered)
@@ -221,12 +224,6 @@ class KafkaLink:
                     raise
             self._check(deadline)
 
-    def _drop(self) -> None:
-        """What it has not sent yet must not be sent later."""
-        if self._producer is not None:
-            self._producer.purge()
-            self._producer = None
-
     # --- time and trouble
 
     def _deadline(self) -> float:
@@ -255,13 +252,12 @@ class KafkaLink:
 
 
 @contextmanager
-def _translated(link: KafkaLink, then: Callable[[], None] | None = None) -> Iterator[None]:
-    """Errors of the driver's become ours; ``then`` is done first, whatever went wrong."""
+def _translated(link: KafkaLink) -> Iterator[None]:
+    """Errors of the driver's become ours. Whatever went wrong, the link is closed."""
     try:
         yield
     except BaseException as error:
-        if then is not None:
-            then()
+        link.close()
         if isinstance(error, KafkaException):
             raise link.explain(error.args[0]) from None
         raise

@@ -84,6 +84,8 @@ def _client(uri: SinkURI) -> dict[str, Any]:
         "client.id": "logui-tx",
         "security.protocol": security,
         "socket.timeout.ms": int(given["timeout"] * 1000),
+        # The delivery has its own back-off: what it tries is tried.
+        "reconnect.backoff.max.ms": 1000,
         "logger": _Logs(),
     }
     if security.startswith("sasl"):

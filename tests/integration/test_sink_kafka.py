@@ -72,7 +72,9 @@ class KafkaChaosTests(SinkChaos, TestCase):
         self.kafka.topic("logui-sessions")
 
     def sink_uri(self) -> str:
-        return f"kafka://{self.kafka.brokers}/logui?timeout=1s"
+        # Nothing is sent twice by the driver itself, which the mock cluster would not recognise.
+        once = "setting=retry.backoff.ms=300000&setting=retry.backoff.max.ms=300000"
+        return f"kafka://{self.kafka.brokers}/logui?timeout=1s&{once}"
 
     async def kill_other_end(self) -> None:
         await deferToThread(self.kafka.down)
