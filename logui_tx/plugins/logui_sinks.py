@@ -2,13 +2,31 @@
 
 from logui_tx.options import Parameter, duration, size, text
 from logui_tx.sinks.maker import LazySinkMaker
-from logui_tx.sinks.uri import one_of
+from logui_tx.sinks.uri import one_of, permissions
 
 blackhole = LazySinkMaker(
     schemes=("blackhole",),
     summary="takes everything and keeps nothing",
     form="blackhole:",
     factory="logui_tx.sinks.blackhole:Blackhole",
+)
+
+jsonl = LazySinkMaker(
+    schemes=("jsonl",),
+    summary="files of lines of JSON, one per flight and day",
+    form="jsonl:/var/log/logui?rotate=100MB&compress=zstd",
+    factory="logui_tx.sinks.jsonl:JsonLines",
+    parameters=(
+        Parameter("rotate", size, "100MB", "Size from which on a file is finished.", least=1),
+        Parameter("rotate-age", duration, None, "Age from which on a file is finished.", least=1),
+        Parameter(
+            "compress", one_of("none", "gzip", "zstd"), "none", "Of finished files: none, gzip or zstd."
+        ),
+        Parameter(
+            "fsync", one_of("yes", "no"), "yes", "Whether what is written is to outlast a power failure."
+        ),
+        Parameter("mode", permissions, "0700", "Permissions of the folder; files have them without x."),
+    ),
 )
 
 security = one_of("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
@@ -32,4 +50,25 @@ kafka = LazySinkMaker(
         Parameter("setting", text, None, "Of librdkafka, name=value; may be repeated.", many=True),
     ),
     extra="kafka",
+)
+
+merge_tree = one_of("ReplacingMergeTree", "ReplicatedReplacingMergeTree")
+yes_or_no = one_of("yes", "no")
+
+clickhouse = LazySinkMaker(
+    schemes=("clickhouse", "clickhouses"),
+    summary="a table of ClickHouse, over HTTP (clickhouse:) or HTTPS (clickhouses:)",
+    form="clickhouse://user:password@host:8123/database.table",
+    factory="logui_tx.sinks.clickhouse:ClickHouseSink",
+    parameters=(
+        Parameter("sessions-table", text, None, "Of the sessions; TABLE_sessions by default, none for none."),
+        Parameter(
+            "engine", merge_tree, "ReplacingMergeTree", "Of new tables; or ReplicatedReplacingMergeTree."
+        ),
+        Parameter("gzip", yes_or_no, "yes", "Whether what is sent is compressed."),
+        Parameter("ca", text, None, "File (PEM) with the authorities that sign for the server."),
+        Parameter("timeout", duration, "30s", "Longest time that an answer may take.", least=0.1),
+        Parameter("setting", text, None, "Of ClickHouse, name=value; may be repeated.", many=True),
+    ),
+    extra="clickhouse",
 )

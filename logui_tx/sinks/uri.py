@@ -10,6 +10,7 @@ No error quotes the URI: it may hold a password.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -51,6 +52,13 @@ def one_of(*words: str) -> Callable[[str], str]:
         return by_word[value.lower()]
 
     return read
+
+
+def permissions(value: str) -> int:
+    """Of a folder, as chmod has them: what its owner may do is not for us to take away."""
+    if not re.fullmatch(r"0?7[0-7]{2}", value):
+        raise ValueError("permissions are expected, such as 0700 or 0750")
+    return int(value, 8)
 
 
 @frozen
