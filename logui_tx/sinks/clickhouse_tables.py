@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -63,6 +63,10 @@ class Table:
     engine: str
     order: str
 
+    @property
+    def replicated(self) -> bool:
+        return self.engine.startswith("Replicated")
+
     def describe(self) -> str:
         return f"DESCRIBE TABLE {self.name} FORMAT TabSeparated"
 
@@ -78,6 +82,18 @@ class Table:
 
     def insert(self) -> str:
         return f"INSERT INTO {self.name} ({', '.join(self.columns)}) FORMAT JSONEachRow"
+
+    def find(self, records: Sequence[Record]) -> str:
+        """The ids of those that are there, by line; flight and session are what the table is sorted by."""
+        wanted = {
+            "flight_id": {record.flight_id for record in records},
+            "session_id": {record.session_id for record in records},
+            "record_id": {record.record_id for record in records},
+        }
+        where = " AND ".join(
+            f"{name} IN ({', '.join(map(_quoted, sorted(values)))})" for name, values in wanted.items()
+        )
+        return f"SELECT record_id FROM {self.name} WHERE {where} FORMAT TabSeparated"  # noqa: S608 - quoted
 
 
 def read_tables(path: str, sessions: str | None, engine: str) -> tuple[Table, Table | None]:
@@ -151,6 +167,10 @@ def session_row(session: Session) -> dict[str, Any]:
 def lines(rows: Iterable[dict[str, Any]]) -> bytes:
     """For JSONEachRow."""
     return b"\n".join(map(msgspec.json.encode, rows))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _time(iso_8601: str) -> str:

@@ -21,7 +21,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from logui_tx.errors import RecordsRefused, SinkAway
+from logui_tx.errors import SinkAway
+from logui_tx.sinks.kafka_errors import explained
 from logui_tx.sinks.kafka_settings import KafkaSettings
 
 Ends = dict[int, int]
@@ -29,19 +30,6 @@ Ends = dict[int, int]
 
 SLICE = 0.25
 """Seconds after which what waits looks whether it is to give up."""
-
-_REFUSED = {
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.RECORD_LIST_TOO_LARGE,
-    KafkaError.INVALID_RECORD,
-    KafkaError.INVALID_MSG,
-}
-_TEXTS = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "does not exist, and the brokers do not create it",
-    KafkaError._UNKNOWN_TOPIC: "does not exist, and the brokers do not create it",
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "is not allowed to this user (needed: Write, Read, Describe)",
-}
-_TIMED_OUT = {KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._MSG_TIMED_OUT}
 
 
 @frozen
@@ -65,10 +53,10 @@ class KafkaLink:
     """All but :meth:`give_up` is called in one thread. Raises :class:`SinkAway` if nothing else is said."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._producer: Producer | None = None
         self._admin: AdminClient | None = None
-        self._trouble = ""
+        self.trouble = ""
         self._given_up = False
 
     def give_up(self) -> None:
@@ -86,19 +74,19 @@ class KafkaLink:
 
     def ends(self) -> Ends:
         """Behind all that any producer has written, be it committed or not."""
-        topic = self._settings.topic
+        topic = self.settings.topic
         with _translated(self):
             if self._admin is None:
-                self._admin = AdminClient({**self._settings.client, "error_cb": self._note})
+                self._admin = AdminClient({**self.settings.client, "error_cb": self._note})
             self._admin.poll(0)
-            found = self._admin.list_topics(topic, timeout=self._settings.timeout).topics[topic]
+            found = self._admin.list_topics(topic, timeout=self.settings.timeout).topics[topic]
             if found.error is not None:
                 raise KafkaException(found.error)
             asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in found.partitions}
             answers = self._admin.list_offsets(
                 asked,
                 isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=self._settings.timeout,
+                request_timeout=self.settings.timeout,
             )
             return {place.partition: answer.result().offset for place, answer in answers.items()}
 
@@ -106,7 +94,7 @@ class KafkaLink:
         """Which of these records stand, committed, behind ``begin``; a partition without one is new."""
         ends = self.ends()
         places = [
-            TopicPartition(self._settings.topic, partition, begin.get(partition, 0))
+            TopicPartition(self.settings.topic, partition, begin.get(partition, 0))
             for partition, end in ends.items()
             if begin.get(partition, 0) < end
         ]
@@ -114,9 +102,9 @@ class KafkaLink:
             return set()
         consumer = Consumer(
             {
-                **self._settings.client,
+                **self.settings.client,
                 "error_cb": self._note,
-                "group.id": self._settings.transactional_id,
+                "group.id": self.settings.transactional_id,
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
@@ -160,7 +148,7 @@ class KafkaLink:
         """Be the journal's only producer: from now on the brokers take nothing of any other."""
         if self._producer is not None:
             return
-        settings = self._settings
+        settings = self.settings
         producer = Producer(
             {
                 **settings.client,
@@ -195,7 +183,7 @@ class KafkaLink:
             if failed:
                 raise KafkaException(failed[0])
             self._until_done(producer.commit_transaction)
-        self._trouble = ""
+        self.trouble = ""
 
     def _produce(self, producer: Producer, one: Message, delivered: Callable[..., None]) -> None:
         deadline = self._deadline()
@@ -227,7 +215,7 @@ class KafkaLink:
     # --- time and trouble
 
     def _deadline(self) -> float:
-        return time.monotonic() + self._settings.timeout
+        return time.monotonic() + self.settings.timeout
 
     def _check(self, deadline: float) -> None:
         if self._given_up:
@@ -236,19 +224,7 @@ class KafkaLink:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
     def _note(self, error: KafkaError) -> None:
-        self._trouble = error.str()
-
-    def explain(self, error: KafkaError) -> SinkAway | RecordsRefused:
-        """What is told of a failure."""
-        text = _TEXTS.get(error.code())
-        if text is not None:
-            topics = " or ".join(filter(None, [self._settings.topic, self._settings.sessions_topic]))
-            return SinkAway(f"the topic {topics} {text}")
-        if error.code() in _REFUSED:
-            return RecordsRefused(f"the brokers refuse it: {error.str()}")
-        if error.code() in _TIMED_OUT and self._trouble:
-            return SinkAway(f"no answer within {self._settings.timeout:g} s: {self._trouble}")
-        return SinkAway(error.str())
+        self.trouble = error.str()
 
 
 @contextmanager
@@ -259,5 +235,5 @@ def _translated(link: KafkaLink) -> Iterator[None]:
     except BaseException as error:
         link.close()
         if isinstance(error, KafkaException):
-            raise link.explain(error.args[0]) from None
+            raise explained(error.args[0], link.settings, link.trouble) from None
         raise

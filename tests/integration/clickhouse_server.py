@@ -8,17 +8,20 @@ It knows the statements that the sink and its tests say, and no others::
     DROP TABLE t
     INSERT INTO t (…) FORMAT JSONEachRow
     SELECT * FROM t [FINAL] [ORDER BY …] FORMAT JSONEachRow
+    SELECT record_id FROM t WHERE … AND record_id IN ('…') FORMAT TabSeparated
 
 As ClickHouse does, it commits an insert a partition at a time, remembers the tokens of the last inserts of a
 table that has a window, checks values and constraints before anything is kept, wants user and password in
 headers, and tells an error by status, header and text. It keeps everything in SQLite: what it has answered is
-there after kill -9. ``POST /fail?code=252&times=2`` makes the next statements fail.
+there after kill -9. ``POST /fail?code=252&times=2`` makes the next statements fail; with ``code=-1``
+the process dies in the next insert, as a real one may: with the token noted and without the rows.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import sqlite3
 import sys
@@ -37,6 +40,7 @@ SETTINGS = {
     "max_insert_block_size",
     "min_insert_block_size_rows",
     "min_insert_block_size_bytes",
+    "max_query_size",
     "max_execution_time",
 }
 TABLES = """
@@ -58,6 +62,7 @@ class Engine:
     def __init__(self, path: str) -> None:
         self.database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.one = threading.Lock()
+        self.dying = False
         self.database.executescript(TABLES)
 
     def run(self, query: str, settings: dict[str, str], body: bytes) -> bytes:
@@ -71,6 +76,10 @@ class Engine:
             (rf"CREATE TABLE IF NOT EXISTS {NAMES} \((.*)\) ENGINE = (.*)", self._create),
             (rf"ALTER TABLE {NAMES} (.*)", self._alter),
             (rf"DROP TABLE {NAMES}", self._drop),
+            (
+                rf"SELECT record_id FROM {NAMES} WHERE .* AND record_id IN \((.*)\) FORMAT TabSeparated",
+                self._find,
+            ),
             (rf"SELECT \* FROM {NAMES}( FINAL)?( ORDER BY .*)? FORMAT JSONEachRow", self._select),
         ):
             if match := re.fullmatch(pattern, query):
@@ -144,13 +153,19 @@ class Engine:
         run = self.database.execute
         if token and run("SELECT 1 FROM tokens WHERE name = ? AND token = ?", (name, token)).fetchone():
             return
-        run("BEGIN")
-        run("INSERT INTO parts (name, rows) VALUES (?, ?)", (name, json.dumps(rows)))
         if token and window:
             run("INSERT INTO tokens (name, token) VALUES (?, ?)", (name, token))
+            if self.dying:
+                os._exit(9)
             newest = "SELECT n FROM tokens WHERE name = ? ORDER BY n DESC LIMIT ?"
             run(f"DELETE FROM tokens WHERE name = ? AND n NOT IN ({newest})", (name, name, int(window[1])))
-        run("COMMIT")
+        run("INSERT INTO parts (name, rows) VALUES (?, ?)", (name, json.dumps(rows)))
+
+    def _find(self, database: str, name: str, ids: str) -> bytes:
+        full, *_ = self._table(database, name)
+        parts = self.database.execute("SELECT rows FROM parts WHERE name = ?", (full,))
+        there = {row["record_id"] for (part,) in parts for row in json.loads(part)}
+        return "".join(f"{one}\n" for one in there & set(re.findall("'(.*?)'", ids))).encode()
 
     def _select(self, database: str, name: str, final: str | None, order: str | None) -> bytes:
         full, columns, engine, _ = self._table(database, name)
@@ -193,8 +208,9 @@ class Request(BaseHTTPRequestHandler):
         asked = dict(parse_qsl(parts.query, keep_blank_values=True))
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if parts.path == "/fail":
+            self.engine.dying = asked["code"] == "-1"
             failure = int(asked["code"]), int(asked.get("status", 500))
-            self.failures.extend([failure] * int(asked["times"]))
+            self.failures.extend([failure] * int(asked["times"]) if failure[0] >= 0 else [])
             return self._answer(200, b"")
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
@@ -206,7 +222,7 @@ class Request(BaseHTTPRequestHandler):
                 code, status = self.failures.pop(0)
                 raise Failed(code, "as the test wants it", status)
             with self.engine.one:
-                answer = self.engine.run(asked.pop("query"), asked, body)
+                answer = self.engine.run(asked.pop("query", "") or body.decode(), asked, body)
             self._answer(200, answer)
         except Failed as why:
             self._answer(why.status, str(why).encode(), why.code)

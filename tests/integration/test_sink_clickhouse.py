@@ -162,6 +162,22 @@ class ClickHouseFailureTests(TestCase):
         with self.assertRaises(RecordsRefused):
             await self.sink.write(make_batch(made([1])))
 
+    async def test_killed_between_token_and_rows(self) -> None:
+        """The server says that it has the batch, and has it not; twice."""
+        batch = make_batch(made([1, 2]))
+        for _ in range(2):
+            await deferToThread(self.clickhouse.fail, -1)
+            with self.assertRaises(SinkAway):
+                await self.sink.write(batch)
+            await deferToThread(self.clickhouse.kill)
+            await deferToThread(self.clickhouse.start)
+        await self.sink.write(batch)
+        await self.sink.write(batch)
+        self.assertEqual(
+            [one["record_id"] for one in await deferToThread(self.clickhouse.events)],
+            [one.record_id for one in batch.records],
+        )
+
     async def test_the_sessions_are_refused(self) -> None:
         """Then no event was kept: in halves they would not be known again."""
         await deferToThread(self.clickhouse.fail, 27)
