@@ -234,6 +234,8 @@ def _translated(link: KafkaLink) -> Iterator[None]:
         yield
     except BaseException as error:
         link.close()
-        if isinstance(error, KafkaException):
-            raise explained(error.args[0], link.settings, link.trouble) from None
+        # When another producer has taken over, the driver raises in the midst of a callback.
+        cause = error.__cause__ if isinstance(error, SystemError) else error
+        if isinstance(cause, KafkaException):
+            raise explained(cause.args[0], link.settings, link.trouble) from None
         raise

@@ -31,6 +31,8 @@ OURS = {
 }
 """What ``setting=`` must not change: parameters say it, or what was promised rests on it."""
 
+LONGEST_TIMEOUT = 300
+
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _BROKER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+)(:\d{1,5})?")
 _LEVELS = [(logging.ERROR, LogLevel.error), (logging.WARNING, LogLevel.warn), (logging.INFO, LogLevel.info)]
@@ -63,6 +65,8 @@ def read_settings(uri: SinkURI) -> KafkaSettings:
             )
     if sessions == topic:
         raise BadOption("sink: kafka: the sessions need a topic of their own; sessions-topic=none for none")
+    if given["timeout"] > LONGEST_TIMEOUT:
+        raise BadOption(f"sink: kafka: timeout: at most {LONGEST_TIMEOUT} s are expected")
     settings = KafkaSettings(
         topic,
         None if sessions == "none" else sessions,
@@ -113,7 +117,7 @@ def _producer(uri: SinkURI) -> dict[str, Any]:
         "compression.type": given["compression"],
         "message.max.bytes": given["max-message"],
         "message.timeout.ms": timeout,
-        # Longer than anything that is done within one.
+        # Longer than anything that is done within one, and not longer than brokers allow.
         "transaction.timeout.ms": max(10_000, 3 * timeout),
     }
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 BROKERS = 2
 PATIENCE = 10.0
@@ -45,8 +45,16 @@ class MockKafka:
         self._do("no-topic", name, error)
 
     def refuse(self, request: int, *errors: int) -> None:
-        """The next such requests (Kafka's ApiKeys) are answered with these errors."""
-        self._do("errors", request, *errors)
+        """The next such requests (Kafka's ApiKeys) are answered with these errors; none: no more are."""
+        self._do("no-errors", request)
+        if errors:
+            self._do("errors", request, *errors)
+
+    def write(self, topic: str, value: bytes) -> None:
+        """As some other producer."""
+        producer = Producer({"bootstrap.servers": self.brokers, "log_level": 0})
+        producer.produce(topic, value)
+        assert producer.flush(PATIENCE) == 0
 
     def down(self) -> None:
         """All brokers, with all their connections."""
@@ -116,6 +124,7 @@ def librdkafka() -> ctypes.CDLL:
         ("mock_cluster_bootstraps", text, [pointer]),
         ("mock_topic_create", number, [pointer, text, number, number]),
         ("mock_topic_set_error", None, [pointer, text, number]),
+        ("mock_clear_request_errors", None, [pointer, ctypes.c_int16]),
         ("mock_broker_set_down", number, [pointer, ctypes.c_int32]),
         ("mock_broker_set_up", number, [pointer, ctypes.c_int32]),
         (
@@ -142,6 +151,8 @@ def serve() -> None:
             done = kafka.rd_kafka_mock_topic_create(cluster, words[0].encode(), int(words[1]), 1)
         elif what == "no-topic":
             kafka.rd_kafka_mock_topic_set_error(cluster, words[0].encode(), int(words[1]))
+        elif what == "no-errors":
+            kafka.rd_kafka_mock_clear_request_errors(cluster, int(words[0]))
         elif what == "errors":
             errors = (ctypes.c_int * (len(words) - 1))(*map(int, words[1:]))
             kafka.rd_kafka_mock_push_request_errors_array(cluster, int(words[0]), len(errors), errors)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from confluent_kafka import KafkaError
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from logui_tx.delivery.find import sink_makers
+from logui_tx.errors import RecordsRefused, SinkAway
 from logui_tx.interfaces import ISink
-from logui_tx.model import Record
+from logui_tx.model import Record, SinkBatch
 from logui_tx.sinks.uri import read_uri
-from logui_tx.testing import SinkContract, make_record
+from logui_tx.testing import SinkContract, make_batch, make_record, make_session
+from logui_tx.testing.sink_contract import made
 from tests.integration.kafka import MockKafka
 from tests.integration.sink_chaos import SinkChaos
+
+PRODUCE, END_TRANSACTION = 0, 26
+"""Of Kafka's ApiKeys."""
 
 
 def make_sink(uri: str) -> ISink:
@@ -82,6 +88,11 @@ class KafkaChaosTests(SinkChaos, TestCase):
     async def start_other_end(self) -> None:
         await deferToThread(self.kafka.up)
 
+    async def compare(self, acknowledged: int) -> None:
+        await super().compare(acknowledged)
+        # librdkafka's own lines, as it writes them to stderr.
+        self.assertEqual([line for line in self.log if line.startswith("%")], [])
+
     async def held(self) -> list[dict[str, Any]]:
         return [json.loads(value or b"") for _, value, _ in await deferToThread(self.kafka.read, "logui")]
 
@@ -89,3 +100,86 @@ class KafkaChaosTests(SinkChaos, TestCase):
         messages = await deferToThread(self.kafka.read, "logui-sessions")
         sessions: list[dict[str, Any]] = [json.loads(value or b"") for _, value, _ in messages]
         return {session["id"]: session["endReason"] for session in sessions}
+
+
+class KafkaFailureTests(TestCase):
+    timeout = 60
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.kafka = MockKafka()
+        self.addCleanup(self.kafka.close)
+        self.kafka.topic("logui")
+        self.kafka.topic("logui-sessions")
+        self.sink = await self.opened("timeout=2s")
+
+    async def opened(self, parameters: str) -> ISink:
+        sink = make_sink(f"kafka://{self.kafka.brokers}/logui?{parameters}")
+        self.addCleanup(sink.close)
+        await sink.open(b"")
+        return sink
+
+    async def write(self, batch: SinkBatch) -> None:
+        preparing = self.sink.prepare(batch)
+        assert preparing is not None
+        await preparing
+        await self.sink.write(batch)
+
+    async def seqs(self) -> list[int]:
+        messages = await deferToThread(self.kafka.read, "logui")
+        return [json.loads(value or b"")["seq"] for _, value, headers in messages if "recordID" in headers]
+
+    async def test_no_such_topic(self) -> None:
+        for error, text in (
+            (KafkaError.UNKNOWN_TOPIC_OR_PART, "logui or logui-sessions does not exist"),
+            (KafkaError.TOPIC_AUTHORIZATION_FAILED, "not allowed"),
+        ):
+            self.kafka.no_topic("logui", error)
+            with self.assertRaisesRegex(SinkAway, text):
+                await self.write(make_batch(made([1])))
+        self.kafka.no_topic("logui", 0)
+        await self.write(make_batch(made([1])))
+        self.assertEqual(await self.seqs(), [1])
+
+    async def test_the_brokers_refuse_what_is_too_large(self) -> None:
+        """Theirs is the last word, whatever ``max-message`` is."""
+        self.kafka.refuse(PRODUCE, KafkaError.MSG_SIZE_TOO_LARGE)
+        with self.assertRaises(RecordsRefused):
+            await self.write(make_batch(made([1, 2])))
+        await self.write(make_batch(made([1])))
+        await self.write(make_batch(made([2])))
+        self.assertEqual(await self.seqs(), [1, 2])
+
+    async def test_nobody_knows_whether_it_was_committed(self) -> None:
+        """What is there is found, whoever else writes to the topic."""
+        await deferToThread(self.kafka.write, "logui", b"of another's")
+        self.kafka.refuse(END_TRANSACTION, *[KafkaError.COORDINATOR_NOT_AVAILABLE] * 100)
+        batch = make_batch(made([1, 2, 3]))
+        with self.assertRaises(SinkAway):
+            await self.write(batch)
+        await deferToThread(self.kafka.write, "logui", b"of another's")
+        self.kafka.refuse(END_TRANSACTION)
+        await self.write(batch)
+        await self.write(make_batch(made([4])))
+        self.assertEqual(await self.seqs(), [1, 2, 3, 4])
+
+    async def test_another_has_taken_over(self) -> None:
+        self.kafka.refuse(PRODUCE, KafkaError.INVALID_PRODUCER_EPOCH)
+        with self.assertRaises(SinkAway):
+            await self.write(make_batch(made([1, 2])))
+        await self.write(make_batch(made([1, 2])))
+        self.assertEqual(await self.seqs(), [1, 2])
+
+    async def test_closed_while_it_waits(self) -> None:
+        """Nobody waits for brokers that are away."""
+        self.sink = await self.opened("timeout=5m")
+        await self.write(make_batch(made([1])))
+        self.kafka.down()
+        writing = self.sink.write(make_batch(made([2])))
+        await self.sink.close()
+        await self.assertFailure(writing, SinkAway)
+
+    async def test_without_sessions(self) -> None:
+        self.sink = await self.opened("sessions-topic=none")
+        await self.write(make_batch(made([1]), [make_session()]))
+        self.assertEqual(await deferToThread(self.kafka.read, "logui-sessions"), [])
+        self.assertEqual(await self.seqs(), [1])
