@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import treq
 from attrs import frozen
-from OpenSSL.SSL import Error as SSLError
+from OpenSSL.crypto import Error as CertificateError
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
@@ -134,8 +134,10 @@ def _policy(uri: SinkURI) -> BrowserLikePolicyForHTTPS:
         return BrowserLikePolicyForHTTPS()
     try:
         found = [Certificate.loadPEM(one) for one in _CERTIFICATE.findall(Path(ca).read_bytes())]
-    except (OSError, SSLError) as error:
-        raise BadOption(f"sink: clickhouse: ca: {error or 'it cannot be read'}") from None
+    except OSError as error:
+        raise BadOption(f"sink: clickhouse: ca: {error}") from None
+    except CertificateError:
+        found = []
     if not found:
         raise BadOption("sink: clickhouse: ca: a file of certificates (PEM) is expected")
     return BrowserLikePolicyForHTTPS(trustRootFromCertificates(found))
