@@ -26,7 +26,7 @@ _DEFAULTS = {
     "fallback_application_name": "logui-tx",
 }
 
-# The server's own; what the URI gives as options comes after them and wins.
+# The server's own, for the registry.
 _SERVER_OPTIONS = "-c statement_timeout=5s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s"
 
 # Connections that are kept, and those that may be made beside them for a while, a process.
@@ -39,7 +39,14 @@ _MIGRATION_TIMEOUT = "60s"
 
 
 def open_postgresql(url: URL) -> Engine:
-    """The engine for a URI; nothing is connected yet.
+    """The registry's engine for a URI; nothing is connected yet. Raises as :func:`postgresql_engine`."""
+    engine = postgresql_engine(url, _SERVER_OPTIONS)
+    event.listen(engine, "connect", _check_encoding)
+    return engine
+
+
+def postgresql_engine(url: URL, server_options: str) -> Engine:
+    """An engine for any PostgreSQL; what the URI gives as options comes after ``server_options`` and wins.
 
     Raises :class:`BadOption` where libpq does not know a parameter or the driver is missing; the text never
     holds the URI or anything that could be its password.
@@ -52,7 +59,7 @@ def open_postgresql(url: URL) -> Engine:
             "a PostgreSQL database needs the extra logui-tx[postgresql], which is not installed"
         ) from None
     query: dict[str, Any] = {**_DEFAULTS, **url.query}
-    query["options"] = f"{_SERVER_OPTIONS} {url.query.get('options', '')}".strip()
+    query["options"] = f"{server_options} {url.query.get('options', '')}".strip()
     url = url.set(drivername="postgresql+psycopg", query=query)
     engine = create_engine(
         url,
@@ -71,7 +78,6 @@ def open_postgresql(url: URL) -> Engine:
         make_conninfo(**parameters)
     except psycopg.ProgrammingError as error:
         raise BadOption(f"the database URI cannot be used: {' '.join(str(error).split())}") from None
-    event.listen(engine, "connect", _check_encoding)
     return engine
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
@@ -103,6 +104,10 @@ def _client(uri: SinkURI) -> dict[str, Any]:
     elif uri.user is not None:
         raise BadOption(f"sink: kafka: {security} takes no user; sasl_ssl or sasl_plaintext does")
     if given["ca"] is not None:
+        try:
+            Path(given["ca"]).read_bytes()
+        except OSError as error:
+            raise BadOption(f"sink: kafka: ca: {error}") from None
         client["ssl.ca.location"] = given["ca"]
     return client
 
