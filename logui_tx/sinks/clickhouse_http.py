@@ -95,8 +95,9 @@ class ClickHouseHTTP:
             raise SinkAway(f"the connection was lost: {reason}") from None
 
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> bytes:
+        # Elsewhere nobody is to be told the password.
         response = await self._client.post(
-            url, headers=Headers({k: [v] for k, v in headers.items()}), data=body
+            url, headers=Headers({k: [v] for k, v in headers.items()}), data=body, allow_redirects=False
         )
         answer: bytes = await treq.content(response)
         code = (response.headers.getRawHeaders("X-ClickHouse-Exception-Code") or ["0"])[0]
