@@ -11,12 +11,20 @@ from urllib.parse import urlencode
 import treq
 from attrs import frozen
 from OpenSSL.crypto import Error as CertificateError
+from OpenSSL.SSL import Error as TLSError
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TooLate
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.error import TimeoutError as TwistedTimeoutError
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, ResponseFailed
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+    RequestTransmissionFailed,
+    ResponseFailed,
+)
 from twisted.web.http_headers import Headers
 
 from logui_tx.errors import BadOption, SinkAway
@@ -86,13 +94,12 @@ class ClickHouseHTTP:
         asking.addTimeout(self._timeout, self._reactor)
         try:
             return await asking
-        except TwistedTimeoutError:
+        except TooLate:
             raise SinkAway(f"no answer within {self._timeout:g} s") from None
-        except (ConnectError, ConnectionClosed, DNSLookupError) as error:
+        except (ConnectError, ConnectTimeout, ConnectionClosed, DNSLookupError) as error:
             raise SinkAway(f"it cannot be reached: {error}") from None
-        except ResponseFailed as error:
-            reason = error.reasons[0].value if error.reasons else error
-            raise SinkAway(f"the connection was lost: {reason}") from None
+        except (RequestTransmissionFailed, ResponseFailed) as error:
+            raise SinkAway(f"the connection was lost: {_reason(error)}") from None
 
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> bytes:
         # Elsewhere nobody is to be told the password.
@@ -115,6 +122,16 @@ class ClickHouseHTTP:
     def close(self) -> Deferred[None]:
         closing: Deferred[None] = self._connections.closeCachedConnections()
         return closing
+
+
+def _reason(error: Exception) -> str:
+    """In OpenSSL's words where TLS fails."""
+    why: Any = error
+    while reasons := getattr(why, "reasons", None):
+        why = reasons[0].value
+    if isinstance(why, TLSError) and why.args:
+        return "; ".join(str(one[-1]) for one in why.args[0])
+    return str(why)
 
 
 def _url(uri: SinkURI) -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -32,14 +34,17 @@ PATIENCE = 20.0
 class ClickHouse:
     """``uri`` names a table that is not there yet. :meth:`kill` and :meth:`start` keep port and data."""
 
-    def __init__(self, real: str | None = None) -> None:
+    def __init__(self, real: str | None = None, certificate: Path | None = None) -> None:
+        self._certificate = certificate
         self._folder = TemporaryDirectory()
         self._process: subprocess.Popen[bytes] | None = None
         place = urlsplit(real or f"clickhouse://{USER}:{PASSWORD}@127.0.0.1:{free_port()}")
         self.port = place.port or 8123
         self.table = f"t{uuid4().hex}"
         self.uri = f"{place.geturl().rstrip('/')}/default.{self.table}"
-        self._url = f"http://{place.hostname}:{self.port}/"
+        self._url = f"{'https' if certificate else 'http'}://{place.hostname}:{self.port}/"
+        if certificate:
+            self.uri = self.uri.replace("clickhouse://", "clickhouses://").replace("127.0.0.1", "localhost")
         self._headers = {
             "X-ClickHouse-User": place.username or "default",
             "X-ClickHouse-Key": place.password or "",
@@ -51,6 +56,7 @@ class ClickHouse:
     def start(self) -> None:
         """Returns when it answers."""
         arguments = [str(self.port), str(Path(self._folder.name) / "data"), USER, PASSWORD]
+        arguments += [str(self._certificate)] if self._certificate else []
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.clickhouse_server", *arguments],
             cwd=Path(__file__).parents[2],
@@ -71,6 +77,15 @@ class ClickHouse:
             self._process.wait()
             self._process = None
 
+    def freeze(self) -> None:
+        """It takes connections, and answers nobody, until :meth:`thaw`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         if self.real:
             for table in (self.table, f"{self.table}_sessions"):
@@ -81,7 +96,10 @@ class ClickHouse:
     def ask(self, query: str, path: str = "") -> bytes:
         """What it answers; raises HTTPError."""
         url = f"{self._url}{path}" if path else f"{self._url}?query={quote(query)}"
-        with urlopen(Request(url, b"", self._headers), timeout=PATIENCE) as answer:
+        trusting = ssl.create_default_context(cafile=self._certificate) if self._certificate else None
+        if trusting:
+            trusting.check_hostname = False
+        with urlopen(Request(url, b"", self._headers), timeout=PATIENCE, context=trusting) as answer:
             found: bytes = answer.read()
             return found
 

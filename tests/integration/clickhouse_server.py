@@ -24,6 +24,7 @@ import json
 import os
 import re
 import sqlite3
+import ssl
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -242,7 +243,12 @@ class Request(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    port, path, user, password = sys.argv[1:]
+    port, path, user, password, *certificate = sys.argv[1:]
     Request.engine = Engine(path)
     Request.credentials = user, password
-    ThreadingHTTPServer(("127.0.0.1", int(port)), Request).serve_forever()
+    server = ThreadingHTTPServer(("127.0.0.1", int(port)), Request)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate[0])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.serve_forever()

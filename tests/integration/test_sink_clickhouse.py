@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from attrs import evolve
@@ -19,6 +21,7 @@ from logui_tx.testing import SinkContract, make_record
 from logui_tx.testing.sink_contract import made, make_batch, make_session
 from tests.integration.clickhouse import PASSWORD, REAL, ClickHouse
 from tests.integration.sink_chaos import SinkChaos
+from tests.integration.test_kraken_tls import make_certificate
 
 
 def make_sink(uri: str) -> ISink:
@@ -178,12 +181,54 @@ class ClickHouseFailureTests(TestCase):
             [one.record_id for one in batch.records],
         )
 
+    async def test_a_server_that_does_not_answer(self) -> None:
+        """What it took meanwhile it knows when it comes again."""
+        sink = make_sink(f"{self.clickhouse.uri}?timeout=500ms")
+        self.addCleanup(sink.close)
+        await sink.open(b"")
+        self.clickhouse.freeze()
+        with self.assertRaisesRegex(SinkAway, "no answer within 0.5 s"):
+            await sink.write(make_batch(made([1])))
+        self.clickhouse.thaw()
+        await self.sink.write(make_batch(made([1])))
+        self.assertEqual(len(await deferToThread(self.clickhouse.events)), 1)
+
     async def test_the_sessions_are_refused(self) -> None:
         """Then no event was kept: in halves they would not be known again."""
         await deferToThread(self.clickhouse.fail, 27)
         with self.assertRaises(RecordsRefused):
             await self.sink.write(make_batch(made([1]), [make_session()]))
         self.assertEqual(await deferToThread(self.clickhouse.events), [])
+
+
+class ClickHouseTLSTests(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        self.certificate = folder / "certificate.pem"
+        make_certificate(self.certificate)
+        self.clickhouse = ClickHouse(certificate=self.certificate)
+        self.addCleanup(self.clickhouse.close)
+
+    async def test_an_authority_of_ones_own(self) -> None:
+        sink = make_sink(f"{self.clickhouse.uri}?ca={self.certificate}")
+        self.addCleanup(sink.close)
+        await sink.open(b"")
+        await sink.write(make_batch(made([1])))
+        self.assertEqual(len(await deferToThread(self.clickhouse.events)), 1)
+
+    async def test_one_that_nobody_trusts(self) -> None:
+        sink = make_sink(self.clickhouse.uri)
+        self.addCleanup(sink.close)
+        with self.assertRaisesRegex(SinkAway, "certificate verify failed"):
+            await sink.open(b"")
+
+    async def test_a_name_that_is_not_the_certificates(self) -> None:
+        sink = make_sink(f"{self.clickhouse.uri.replace('localhost', '127.0.0.1')}?ca={self.certificate}")
+        self.addCleanup(sink.close)
+        with self.assertRaises(SinkAway):
+            await sink.open(b"")
 
 
 class ClickHouseChaosTests(SinkChaos, TestCase):
