@@ -14,7 +14,6 @@ from OpenSSL.crypto import Error as CertificateError
 from OpenSSL.SSL import Error as TLSError
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as TooLate
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
@@ -91,11 +90,9 @@ class ClickHouseHTTP:
             if gzipped:
                 headers["Content-Encoding"] = "gzip"
         asking = Deferred.fromCoroutine(self._post(f"{self._url}?{urlencode(asked)}", headers, body))
-        asking.addTimeout(self._timeout, self._reactor)
+        asking.addTimeout(self._timeout, self._reactor, onTimeoutCancel=_too_late)
         try:
             return await asking
-        except TooLate:
-            raise SinkAway(f"no answer within {self._timeout:g} s") from None
         except (ConnectError, ConnectTimeout, ConnectionClosed, DNSLookupError) as error:
             raise SinkAway(f"it cannot be reached: {error}") from None
         except (RequestTransmissionFailed, ResponseFailed) as error:
@@ -122,6 +119,10 @@ class ClickHouseHTTP:
     def close(self) -> Deferred[None]:
         closing: Deferred[None] = self._connections.closeCachedConnections()
         return closing
+
+
+def _too_late(_result: object, seconds: float) -> bytes:
+    raise SinkAway(f"no answer within {seconds:g} s")
 
 
 def _reason(error: Exception) -> str:
