@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,13 @@ class MockKafka:
     def up(self) -> None:
         for broker in range(1, BROKERS + 1):
             self._do("up", broker)
+
+    def freeze(self) -> None:
+        """It keeps its connections, and answers nobody, until :meth:`thaw`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         self._process.kill()

@@ -169,6 +169,19 @@ class KafkaFailureTests(TestCase):
         await self.write(make_batch(made([1, 2])))
         self.assertEqual(await self.seqs(), [1, 2])
 
+    async def test_brokers_that_do_not_answer(self) -> None:
+        self.sink = await self.opened("timeout=500ms")
+        await self.write(make_batch(made([1])))
+        self.kafka.freeze()
+        with self.assertRaisesRegex(SinkAway, "no answer within 0.5 s"):
+            await self.sink.write(make_batch(made([2])))
+        with self.assertRaises(SinkAway):
+            await self.write(make_batch(made([2])))
+        self.kafka.thaw()
+        self.sink = await self.opened("timeout=5s")
+        await self.write(make_batch(made([2])))
+        self.assertEqual(await self.seqs(), [1, 2])
+
     async def test_closed_while_it_waits(self) -> None:
         """Nobody waits for brokers that are away."""
         self.sink = await self.opened("timeout=5m")
