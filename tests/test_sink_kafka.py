@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import Mock
 
+from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
@@ -14,8 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from logui_tx.delivery.find import sink_makers
 from logui_tx.errors import BadOption, RecordsRefused
 from logui_tx.records import record_json
-from logui_tx.sinks import kafka
+from logui_tx.sinks import kafka, kafka_link
 from logui_tx.sinks.kafka import KafkaSink
+from logui_tx.sinks.kafka_link import KafkaLink
 from logui_tx.sinks.kafka_settings import KafkaSettings, read_settings
 from logui_tx.sinks.uri import read_uri
 from logui_tx.testing import make_batch, make_record, make_session
@@ -178,6 +180,48 @@ class DoubtTests(SynchronousTestCase):
         self.sink.open(b'{"0": 3}')
         self.write(1)
         self.assertEqual([call[0] for call in self.link.method_calls], ["take_over", "find", "send"])
+
+
+class FindTests(SynchronousTestCase):
+    """How far the topic is read; what librdkafka gives is a stand-in."""
+
+    def setUp(self) -> None:
+        self.link = KafkaLink(settings("kafka://b/logs?timeout=100ms"))
+
+    def read(self, *messages: Mock | None) -> tuple[set[str], int]:
+        """What is found of a, b and c in partition 0, which ends at 5, and how many messages that took."""
+        consumer = Mock()
+        consumer.poll.side_effect = [*messages, *[None] * 100]
+        found = self.link._read(consumer, {0}, {0: 5}, {"a", "b", "c"})
+        return found, consumer.poll.call_count
+
+    def message(self, record_id: bytes | None) -> Mock:
+        headers = None if record_id is None else [("recordID", record_id)]
+        return Mock(**{"error.return_value": None, "headers.return_value": headers})
+
+    def end(self, offset: int) -> Mock:
+        code = Mock(**{"code.return_value": KafkaError._PARTITION_EOF})
+        return Mock(
+            **{"error.return_value": code, "partition.return_value": 0, "offset.return_value": offset}
+        )
+
+    def test_to_the_end(self) -> None:
+        """The end of a transaction has an offset of its own, which is no message."""
+        others = [self.message(None), self.message(b"\xff"), self.message(b"of another's")]
+        self.assertEqual(
+            self.read(self.message(b"a"), *others, self.message(b"b"), self.end(5)), ({"a", "b"}, 6)
+        )
+
+    def test_what_others_have_not_committed_is_waited_for(self) -> None:
+        """It hides what comes after it."""
+        self.assertEqual(
+            self.read(self.message(b"a"), self.end(2), None, self.message(b"c"), self.end(7)), ({"a", "c"}, 5)
+        )
+
+    def test_not_for_ever(self) -> None:
+        with self.assertRaises(KafkaException):
+            self.patch(kafka_link.time, "monotonic", Mock(side_effect=[0.0, 0.05, 0.2]))
+            self.read(self.end(2))
 
 
 class StateTests(SynchronousTestCase):
