@@ -144,6 +144,9 @@ def _url(uri: SinkURI) -> str:
     form = f"sink: {uri.scheme}: one host is expected: {uri.scheme}://collector.example.org/path would be one"
     if not uri.host or any(one in uri.host for one in ", \t\\%"):
         raise BadOption(form)
+    if "[" in uri.host:
+        # treq takes it for a name that cannot be one.
+        raise BadOption(f"sink: {uri.scheme}: an IPv6 address cannot be written here; give it a name")
     query = uri.parameters["query"]
     text = f"{uri.scheme}://{uri.host}{quote(uri.path or '/', safe=_PATH)}{'?' + query if query else ''}"
     try:

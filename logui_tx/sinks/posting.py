@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import frozen
 from OpenSSL.SSL import Error as SSLError
+from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import (
@@ -216,4 +217,5 @@ _WORDS: dict[type[BaseException], str] = {
     ConnectTimeout: "no connection in time",
     ConnectingCancelledError: "no connection in time",
     ConnectError: "it cannot be reached",
+    VerificationError: "TLS fails: the certificate is another host's",
 }

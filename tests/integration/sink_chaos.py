@@ -47,6 +47,7 @@ from twisted.internet.threads import deferToThread
 
 from logui_tx.journal import cursors
 from logui_tx.journal.schema import open_reader
+from logui_tx.replay import player
 from logui_tx.replay.player import Account, Replay
 from tests.integration.process import ServerProcess, logui_json
 from tests.integration.sessions import by_session, exported, recorded
@@ -106,6 +107,8 @@ class SinkChaos(TestCase):
         self.addCleanup(folder.cleanup)
         self.data_dir = Path(folder.name) / "data"
         self.chance = random.Random(self.seed)
+        # The clients are not to wait for longer than a server needs to start.
+        self.patch(player, "LONGEST_BACK_OFF", 0.1)
         self.log: list[str] = []
         self.kills = Counter[str]()
         self.acknowledged = 0

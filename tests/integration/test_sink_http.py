@@ -221,6 +221,13 @@ class TLSTests(ReceiverTestCase):
             await sink.write(make_batch(made([1])))
         self.assertEqual(self.receiver.requests, [])
 
+    async def test_one_of_another_host(self) -> None:
+        sink = make(f"{self.uri}&ca={self.pem}".replace("localhost", "127.0.0.1", 1))
+        self.addCleanup(sink.close)
+        await sink.open(b"")
+        with self.assertRaisesRegex(SinkAway, r"\ATLS fails: the certificate is another host's\Z"):
+            await sink.write(make_batch(made([1])))
+
 
 class ChaosTests(SinkChaos, TestCase):
     """The receiver fails on purpose all the time, loses answers, and is killed besides."""
@@ -248,6 +255,7 @@ class ChaosTests(SinkChaos, TestCase):
 
     async def held(self) -> list[dict[str, Any]]:
         self.assertGreater(len(self.receiver.requests), len(self.receiver.bodies))
+        self.assertNotIn("Factory", "".join(self.log))
         return self.receiver.records
 
     async def held_sessions(self) -> dict[str, str | None]:
