@@ -27,6 +27,8 @@ from logui_tx.sinks.kafka_link import Ends, KafkaLink, Message
 from logui_tx.sinks.kafka_settings import read_settings
 from logui_tx.threads import daemon_pool
 
+LONGEST_CLOSING = 2.0
+
 _T = TypeVar("_T")
 
 
@@ -92,7 +94,9 @@ class KafkaSink:
         self._closed = True
         self._link.give_up()
         closing: Deferred[None] = deferToThreadPool(self._reactor, self._pool, self._link.close)
-        return closing.addBoth(lambda _: self._pool.stop())
+        closing.addCallback(lambda _: self._pool.stop())
+        # What asks brokers for topics cannot be given up: then the thread ends with the process.
+        return closing.addTimeout(LONGEST_CLOSING, self._reactor, lambda _result, _seconds: None)
 
     def _messages(self, batch: SinkBatch) -> list[Message]:
         """Raises :class:`RecordsRefused` for one that is too large, before any is sent."""

@@ -191,6 +191,17 @@ class KafkaFailureTests(TestCase):
         await self.sink.close()
         await self.assertFailure(writing, SinkAway)
 
+    async def test_closed_while_it_asks_for_topics(self) -> None:
+        """That the driver does not give up, and nobody waits for it either."""
+        self.sink = await self.opened("timeout=10s")
+        self.kafka.freeze()
+        preparing = self.sink.prepare(make_batch(made([1])))
+        assert preparing is not None
+        await self.sink.close()
+        self.assertFalse(preparing.called)
+        self.kafka.thaw()
+        await preparing
+
     async def test_without_sessions(self) -> None:
         self.sink = await self.opened("sessions-topic=none")
         await self.write(make_batch(made([1]), [make_session()]))
