@@ -5,7 +5,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "clickhouse": ["treq>=22", "twisted[tls]"],
     "http": ["treq>=22.2", "twisted[tls]"],
+    "kafka": ["confluent-kafka>=2.6"],
     "legacy": ["Django>=4.1"],
     "postgresql": ["psycopg[binary]>=3.1"],
     "redis": ["hiredis>=2", "txredisapi>=1.6"],

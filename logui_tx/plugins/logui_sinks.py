@@ -50,3 +50,47 @@ http = LazySinkMaker(
     ),
     extra="http",
 )
+
+security = one_of("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+mechanism = one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+compression = one_of("none", "gzip", "snappy", "lz4", "zstd")
+
+kafka = LazySinkMaker(
+    schemes=("kafka",),
+    summary="a topic of Apache Kafka, keyed by session, by transactions",
+    form="kafka://host:9092,host2:9092/topic",
+    factory="logui_tx.sinks.kafka:KafkaSink",
+    parameters=(
+        Parameter("sessions-topic", text, None, "Of the sessions; TOPIC-sessions by default, none for none."),
+        Parameter("security", security, None, "plaintext, ssl, sasl_plaintext or sasl_ssl."),
+        Parameter("mechanism", mechanism, "PLAIN", "Of SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."),
+        Parameter("ca", text, None, "File (PEM) with the authorities that sign for the brokers."),
+        Parameter("compression", compression, "lz4", "none, gzip, snappy, lz4 or zstd."),
+        Parameter("max-message", size, "1MB", "Largest message that the brokers take.", least=1000),
+        Parameter("timeout", duration, "30s", "Longest time that the brokers may take to answer.", least=0.1),
+        Parameter("transactional-id", text, "logui-tx", "How its transactional ids begin."),
+        Parameter("setting", text, None, "Of librdkafka, name=value; may be repeated.", many=True),
+    ),
+    extra="kafka",
+)
+
+merge_tree = one_of("ReplacingMergeTree", "ReplicatedReplacingMergeTree")
+yes_or_no = one_of("yes", "no")
+
+clickhouse = LazySinkMaker(
+    schemes=("clickhouse", "clickhouses"),
+    summary="a table of ClickHouse, over HTTP (clickhouse:) or HTTPS (clickhouses:)",
+    form="clickhouse://user:password@host:8123/database.table",
+    factory="logui_tx.sinks.clickhouse:ClickHouseSink",
+    parameters=(
+        Parameter("sessions-table", text, None, "Of the sessions; TABLE_sessions by default, none for none."),
+        Parameter(
+            "engine", merge_tree, "ReplacingMergeTree", "Of new tables; or ReplicatedReplacingMergeTree."
+        ),
+        Parameter("gzip", yes_or_no, "yes", "Whether what is sent is compressed."),
+        Parameter("ca", text, None, "File (PEM) with the authorities that sign for the server."),
+        Parameter("timeout", duration, "30s", "Longest time that an answer may take.", least=0.1),
+        Parameter("setting", text, None, "Of ClickHouse, name=value; may be repeated.", many=True),
+    ),
+    extra="clickhouse",
+)
