@@ -204,7 +204,8 @@ class ISink(Interface):
     def open(state: bytes) -> Deferred[None]:
         """Get ready. ``state`` is what the last :meth:`write` or :meth:`prepare` fired with, b"" at first.
 
-        Fails with :class:`SinkAway`; it is then called again.
+        Fails with :class:`SinkAway`; it is then called again. So it is where what the sink fired with could
+        not be saved: ``state`` is then an older one.
         """
 
     def prepare(batch: SinkBatch) -> Deferred[bytes] | None:

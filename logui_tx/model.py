@@ -306,12 +306,14 @@ class SinkBatch:
 
     @property
     def id(self) -> str:
-        """The same for the same batch, offered again, and for no other."""
+        """The same for the same events, offered again, and for no others.
+
+        Sessions do not count, because they may be others the next time; of a batch without events that was
+        halved they are all that tells which half it is.
+        """
         first, after, sessions = self.first, self.after, self.sessions
         bounds = f"{self.journal_id}-{first.segment}-{first.event}-{after.segment}-{after.event}"
-        # Of a batch that was halved, sessions without events have no bounds of their own.
-        which = f"-{sessions[0].id}" if first == after else ""
-        return f"{bounds}-{len(sessions)}{which}"
+        return bounds if self.records or not sessions else f"{bounds}-{sessions[0].id}-{len(sessions)}"
 
 
 @frozen

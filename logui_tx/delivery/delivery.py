@@ -13,6 +13,7 @@ Every round looks at the cursor as the journal has it: operators may have paused
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import uniform
 from typing import Protocol
 
 from attrs import define, evolve
@@ -90,7 +91,7 @@ class SinkDelivery:
         self._generation: int | None = None
         self._attempt = 0
         self._retry_at: float | None = None
-        self._delay = backoffPolicy(_FIRST_RETRY, options.retry_max, _FACTOR)
+        self._delay = backoffPolicy(_FIRST_RETRY, options.retry_max, _FACTOR, jitter=lambda: 0.0)
         self._stopping = False
         self._draining = False
         self._news = False
@@ -288,6 +289,7 @@ class SinkDelivery:
             preparing = self._sink.prepare(batch)
             if preparing is not None:
                 self._state = await preparing
+                await self._save(cursors.noted, self.name, self._state)
             self._state = await self._sink.write(batch)
 
     # --- trouble
@@ -309,7 +311,12 @@ class SinkDelivery:
         if self.progress.trouble != text:
             self.progress.trouble = text
             self._note_trouble()
-        delay = max(self._delay(self._attempt - 1), getattr(why, "retry_after", 0.0))
+        # In proportion, so that sinks of many servers do not come at once, nor later than they may.
+        delay = self._delay(self._attempt - 1) * uniform(0.5, 1.0)  # noqa: S311
+        delay = max(delay, getattr(why, "retry_after", 0.0))
+        if isinstance(why, NotStored):
+            # What the sink told of itself is not kept: it begins again with what is.
+            self._open = False
         self._retry_at = self._clock.seconds() + delay
 
     def _well(self) -> None:

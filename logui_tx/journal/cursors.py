@@ -90,6 +90,11 @@ def prepared(
     )
 
 
+def noted(connection: sqlite3.Connection, name: str, state: bytes) -> None:
+    """The sink's own state, before a dead letter is written, whose bounds are known."""
+    connection.execute("UPDATE sink SET state = ? WHERE name = ?", (state, name))
+
+
 def moved(
     connection: sqlite3.Connection,
     name: str,

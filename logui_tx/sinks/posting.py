@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
+from OpenSSL.crypto import Error as CryptoError
 from OpenSSL.SSL import Error as SSLError
 from service_identity import VerificationError
 from treq.client import HTTPClient
@@ -180,7 +181,7 @@ def _policy(ca: str | None) -> BrowserLikePolicyForHTTPS:
         return BrowserLikePolicyForHTTPS()
     try:
         found = [Certificate.loadPEM(one) for one in _CERTIFICATE.findall(Path(ca).read_bytes())]
-    except (OSError, SSLError):
+    except (OSError, SSLError, CryptoError):
         found = []
     if not found:
         raise ValueError("a file of certificates (PEM) is expected")
