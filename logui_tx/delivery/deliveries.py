@@ -27,6 +27,7 @@ _NOBODY = SessionHandle(SessionRow("", "", "", "", 0))
 
 @frozen
 class _Made:
+    scheme: str
     options: SinkOptions
     sink: ISink
     steps: list[IStep]
@@ -90,9 +91,9 @@ class Deliveries:
         Read by anybody: no places, no texts of the other end.
         """
         found = []
-        for number, delivery in enumerate(self._deliveries, 1):
+        for number, (made, delivery) in enumerate(zip(self._made, self._deliveries, strict=True), 1):
             progress = delivery.progress
-            kind = f"sink {number} ({delivery.name.partition(':')[0]})"
+            kind = f"sink {number} ({made.scheme})"
             lag = 0.0 if progress.oldest is None else (self._now() - progress.oldest) / 1000
             if not progress.paused and lag > alarm:
                 found.append(f"{kind} is {lag:.0f} s and {progress.behind} events behind")
@@ -125,5 +126,5 @@ def make_sinks(uris: Sequence[str], reactor: Any) -> list[_Made]:
         maker, read, options = read_uri(uri, makers)
         if any(options.name == one.options.name for one in made):
             raise BadOption(f"sink: two are named {options.name!r}: give one another name with ?name=")
-        made.append(_Made(options, maker.make(read, reactor), make_steps(options.step, steps)))
+        made.append(_Made(read.scheme, options, maker.make(read, reactor), make_steps(options.step, steps)))
     return made
