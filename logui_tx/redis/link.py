@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from logui_tx.errors import StoreAway
-from logui_tx.stores.redis.address import RedisAddress
+from logui_tx.redis.address import RedisAddress
 
 log = Logger()
 
@@ -200,5 +200,5 @@ def _why(failure: Failure) -> str:
         return "the connection was lost"
     if failure.check(ConnectError, DNSLookupError, OSError):
         return "it cannot be reached"
-    log.failure("the session store", failure=failure)
+    log.failure("Redis", failure=failure)
     return type(error).__name__
