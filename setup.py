@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "http": ["treq>=22.2", "twisted[tls]"],
     "postgresql": ["psycopg[binary]>=3.1"],
     "redis": ["hiredis>=2", "txredisapi>=1.6"],
     "tls": ["twisted[tls]"],

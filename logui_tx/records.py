@@ -59,14 +59,19 @@ def session_json(session: Session) -> bytes:
             "duration": session.duration,
             "endReason": session.end_reason,
             "events": session.events,
-            "userAgent": session.user_agent,
-            "origin": session.origin,
-            "referrer": session.referrer,
-            "device": device(session.device),
+            "userAgent": plain(session.user_agent),
+            "origin": plain(session.origin),
+            "referrer": plain(session.referrer),
+            "device": device(plain(session.device)),
             "visitorID": session.visitor_id,
             "appSpecificLogData": msgspec.Raw(session.app_data),
         }
     )
+
+
+def plain(told: str | None) -> str | None:
+    """A text that UTF-8 can hold: half a surrogate pair becomes a question mark."""
+    return None if told is None else told.encode("utf-8", "replace").decode()
 
 
 def device(told: str | None) -> object:

@@ -1,7 +1,8 @@
 """The sinks that come with logui-tx."""
 
-from logui_tx.options import Parameter, duration, text
+from logui_tx.options import Parameter, count, duration, size, text
 from logui_tx.sinks.maker import LazySinkMaker
+from logui_tx.sinks.uri import one_of, permissions
 
 blackhole = LazySinkMaker(
     schemes=("blackhole",),
@@ -10,6 +11,25 @@ blackhole = LazySinkMaker(
     factory="logui_tx.sinks.blackhole:Blackhole",
 )
 
+jsonl = LazySinkMaker(
+    schemes=("jsonl",),
+    summary="files of lines of JSON, one per flight and day",
+    form="jsonl:/var/log/logui?rotate=100MB&compress=zstd",
+    factory="logui_tx.sinks.jsonl:JsonLines",
+    parameters=(
+        Parameter("rotate", size, "100MB", "Size from which on a file is finished.", least=1),
+        Parameter("rotate-age", duration, None, "Age from which on a file is finished.", least=1),
+        Parameter(
+            "compress", one_of("none", "gzip", "zstd"), "none", "Of finished files: none, gzip or zstd."
+        ),
+        Parameter(
+            "fsync", one_of("yes", "no"), "yes", "Whether what is written is to outlast a power failure."
+        ),
+        Parameter("mode", permissions, "0700", "Permissions of the folder; files have them without x."),
+    ),
+)
+
+# What libpq reads by itself.
 _LIBPQ = (
     "host",
     "sslmode",
@@ -43,5 +63,24 @@ postgresql = LazySinkMaker(
         Parameter("sessions", text, None, "Table of the sessions, in the same schema."),
         Parameter("timeout", duration, "30s", "Longest time for a batch.", least=1),
         *(Parameter(name, text, None, "As libpq has it.") for name in _LIBPQ),
+    ),
+)
+
+redis = LazySinkMaker(
+    schemes=("redis", "rediss", "redis+unix"),
+    summary="an entry of a Redis Stream for each event",
+    form="redis://user:password@host:6379/0?stream=logui",
+    factory="logui_tx.sinks.redis_stream:RedisStreamSink",
+    extra="redis",
+    parameters=(
+        Parameter("stream", text, "logui", "How the names of all keys begin."),
+        Parameter("maxlen", count, None, "About how many entries of a stream are kept.", least=1),
+        Parameter("replicas", count, "0", "How many replicas must have a batch."),
+        Parameter("lost", one_of("wait", "go-on"), "wait", "What to do when Redis has lost records."),
+        Parameter("timeout", duration, "5s", "Longest time for a command.", least=0.01),
+        Parameter("database", text, None, "With redis+unix: the number of the database."),
+        Parameter("ca", text, None, "With rediss: whose certificates are trusted, a PEM file."),
+        Parameter("cert", text, None, "With rediss: the client's certificate, a PEM file."),
+        Parameter("key", text, None, "With rediss: its key, where the certificate's file has none."),
     ),
 )

@@ -10,7 +10,8 @@ No error quotes the URI: it may hold a password.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -39,6 +40,25 @@ COMMON = (
     Parameter("step", text, None, "Done to each record before; may be repeated.", many=True),
 )
 """What the query of every sink's URI may hold."""
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Reads one of these words, in whatever case."""
+    by_word = {word.lower(): word for word in words}
+
+    def read(value: str) -> str:
+        if value.lower() not in by_word:
+            raise ValueError(f"one of {', '.join(words)} is expected")
+        return by_word[value.lower()]
+
+    return read
+
+
+def permissions(value: str) -> int:
+    """Of a folder, as chmod has them: what its owner may do is not for us to take away."""
+    if not re.fullmatch(r"0?7[0-7]{2}", value):
+        raise ValueError("permissions are expected, such as 0700 or 0750")
+    return int(value, 8)
 
 
 @frozen
