@@ -178,7 +178,7 @@ class RedisStreamSink:
 
     def _explained(self, why: str) -> str:
         if "WRONGTYPE" in why:
-            return f"a key that begins with {self._stream!a} holds something else: name another by ?stream=: {why}"
+            return f"a key {self._stream}:... holds something else, name another by ?stream=: {why}"
         return why
 
     # --- the connection
