@@ -175,9 +175,10 @@ class RedisLink:
             self._again("the connection was lost")
 
     def _again(self, why: str) -> None:
-        self._lost(why)
         self._failures += 1
+        # Who is told may stop this link at once.
         self._retry = self._reactor.callLater(self._pause(self._failures), self.start)
+        self._lost(why)
 
 
 def _bare(text: str) -> str:
