@@ -28,11 +28,11 @@ from logui_tx.redis.link import RedisLink
 
 _OPTION = "sink: redis"
 _SOCKET = "redis+unix"
-_ID = re.compile(rb"(\d+)-(\d+)")
+_STATE = re.compile(rb"(\d+-\d+) ((\d+)-(\d+))")
 
-# Of the four keys: the journal's id, an entry's id that the stream is past already (or ""), about how many
-# entries are to stay (or ""), up to where the batch reaches, how many sessions, the sessions (id, JSON), the
-# records (entry's id, JSON). Whether that entry is lost, and the last id by now.
+# Of the four keys: the journal's id; the last entry, and how far the journal is here, as far as is known (or
+# ""); about how many entries are to stay (or ""); up to where the batch reaches; how many sessions, the
+# sessions (id, JSON), the records (entry's id, JSON). Whether something is lost, and those two by now.
 _WRITE = """
 local function above(a, b)
   local a1, a2 = string.match(a, '(%d+)-(%d+)')
@@ -48,7 +48,8 @@ if redis.call('EXISTS', stream) == 1 then
   for i = 1, #told, 2 do info[told[i]] = told[i + 1] end
   last = info['last-generated-id']
 end
-if ARGV[2] ~= '' and above(ARGV[2], last) then return {1, last} end
+local reach = redis.call('HGET', journals, ARGV[1]) or '0-0'
+if ARGV[2] ~= '' and (above(ARGV[2], last) or above(ARGV[3], reach)) then return {1, last, reach} end
 
 -- Whether an entry, which the stream is past, never was there, as far as can be told.
 local function missing(id)
@@ -58,8 +59,8 @@ local function missing(id)
   return first and above(id, first[1]) and above(id, info['max-deleted-entry-id'] or last)
 end
 
-local at = 6 + 2 * tonumber(ARGV[5])
-for i = 6, at - 1, 2 do redis.call('HSET', sessions, ARGV[i], ARGV[i + 1]) end
+local at = 7 + 2 * tonumber(ARGV[6])
+for i = 7, at - 1, 2 do redis.call('HSET', sessions, ARGV[i], ARGV[i + 1]) end
 for i = at, #ARGV, 2 do
   local id, record = ARGV[i], ARGV[i + 1]
   if above(id, last) then
@@ -69,15 +70,17 @@ for i = at, #ARGV, 2 do
     redis.call('HSETNX', late, ARGV[1] .. '-' .. id, record)
   end
 end
-if ARGV[3] ~= '' then redis.call('XTRIM', stream, 'MAXLEN', '~', ARGV[3]) end
-redis.call('HSET', journals, ARGV[1], ARGV[4])
-return {0, last}
+if ARGV[4] ~= '' then redis.call('XTRIM', stream, 'MAXLEN', '~', ARGV[4]) end
+if above(ARGV[5], reach) then reach = ARGV[5] end
+-- Written in any case: WAIT waits for what this connection has written.
+redis.call('HSET', journals, ARGV[1], reach)
+return {0, last, reach}
 """
 
 
 @implementer(ISink)
 class RedisStreamSink:
-    """See :class:`ISink`. Its state is the id of the stream's last entry."""
+    """See :class:`ISink`. Its state: the id of the stream's last entry, and how far the journal is here."""
 
     def __init__(self, uri: SinkURI, reactor: Any) -> None:
         """Raises :class:`BadOption`."""
@@ -87,7 +90,7 @@ class RedisStreamSink:
         self._maxlen: int | None = parameters["maxlen"]
         self._replicas: int = parameters["replicas"]
         self._go_on = parameters["lost"] == "go-on"
-        self._last = b""
+        self._known = b""
         self._away = "there is no connection yet"
         self._started = self._closed = False
         self._waiting: list[Deferred[None]] = []
@@ -95,7 +98,7 @@ class RedisStreamSink:
 
     def open(self, state: bytes) -> Deferred[None]:
         """See :meth:`ISink.open`."""
-        self._last = state if _ID.fullmatch(state) else b""
+        self._known = state
         if self._link.up:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
@@ -125,17 +128,18 @@ class RedisStreamSink:
 
     async def _write(self, batch: SinkBatch) -> bytes:
         try:
-            lost, last = await self._link.script(_WRITE, self._keys(batch), self._arguments(batch))
-            if int(lost) and _ID.fullmatch(last):
-                raise SinkAway(self._what_is_lost(last.decode()))
+            lost, *known = await self._link.script(_WRITE, self._keys(batch), self._arguments(batch))
+            now = b" ".join(known)
+            if int(lost):
+                raise SinkAway(self._what_is_lost(now))
             if self._replicas:
                 await self._wait_for_replicas()
         except StoreAway as why:
             raise SinkAway(self._explained(str(why))) from None
         except (TypeError, ValueError):
             raise SinkAway("what answers there is not Redis") from None
-        self._last = last
-        return self._last
+        self._known = now
+        return now
 
     def _keys(self, batch: SinkBatch) -> list[bytes]:
         own = f"{self._stream}:{batch.journal_id}"
@@ -148,7 +152,7 @@ class RedisStreamSink:
         records = [word for one in batch.records for word in (_id(one.position), record_json(one))]
         return [
             batch.journal_id.encode(),
-            self._expected(batch.first),
+            *self._expected(batch.first),
             b"" if maxlen is None else b"%d" % maxlen,
             _id(after),
             b"%d" % len(batch.sessions),
@@ -156,12 +160,12 @@ class RedisStreamSink:
             *records,
         ]
 
-    def _expected(self, first: Position) -> bytes:
-        """What the stream must be past: nothing where it is told again what it was told before."""
-        found = _ID.fullmatch(self._last)
-        if found is None or self._go_on or Position(int(found[1]), int(found[2])) >= first:
-            return b""
-        return self._last
+    def _expected(self, first: Position) -> tuple[bytes, bytes]:
+        """What must be there: nothing where Redis is told again what it was told before."""
+        found = _STATE.fullmatch(self._known)
+        if found is None or self._go_on or Position(int(found[3]), int(found[4])) > first:
+            return b"", b""
+        return found[1], found[2]
 
     async def _wait_for_replicas(self) -> None:
         # Half of the time that the command itself may take.
@@ -170,10 +174,12 @@ class RedisStreamSink:
         if int(there) < self._replicas:
             raise SinkAway(f"only {there} of {self._replicas} replicas have the batch")
 
-    def _what_is_lost(self, last: str) -> str:
+    def _what_is_lost(self, now: bytes) -> str:
+        (last, reach), (before_last, before_reach) = now.decode().split(), self._known.decode().split()
         return (
-            f"Redis has lost records: its stream ends at {last}, and {self._last.decode()} was there; "
-            "logui sink rewind sends them again, ?lost=go-on goes on without them"
+            f"Redis has lost something: it had {before_last} and was told what comes before {before_reach},"
+            f" now it has {last} and what comes before {reach}; logui sink rewind sends it again,"
+            " ?lost=go-on goes on without it"
         )
 
     def _explained(self, why: str) -> str:
