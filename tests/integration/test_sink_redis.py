@@ -196,6 +196,13 @@ class LostTests(RedisSinkTestCase):
         await sink.write(batch)
         await sink.write(make_batch([make_record(3, position=Position(2))]))
 
+    async def test_nothing_but_the_stream_is_lost(self) -> None:
+        """Redis may evict a key."""
+        sink = await self.opened()
+        await sink.write(make_batch(made([1, 2])))
+        self.redis.cli("DEL", f"logui:{JOURNAL}")
+        await self.assert_away(sink.write(make_batch(made([3]))), "has lost", "now it has 0-0")
+
     async def test_it_goes_on(self) -> None:
         sink = await self.opened("lost=go-on")
         await self.lose(sink)
