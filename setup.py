@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     "http": ["treq>=22.2", "twisted[tls]"],
+    "legacy": ["Django>=4.1"],
     "postgresql": ["psycopg[binary]>=3.1"],
     "redis": ["hiredis>=2", "txredisapi>=1.6"],
     "tls": ["twisted[tls]"],

@@ -27,6 +27,7 @@
     │   ├── InvalidDomain
     │   └── InvalidSetting
     ├── InvalidToken            a token that this server did not sign
+    ├── BadExport               a download of the released LogUI server that breaks off or is none
     └── JournalError
         ├── CorruptSegment          a checksum or a length does not hold
         ├── UnknownSession
@@ -174,6 +175,14 @@ class InvalidSetting(RegistryError):
 
 class InvalidToken(LoguiError):
     """A token that no key of this server has signed, or whose content is not a flight's."""
+
+
+class BadExport(LoguiError):
+    """A download of the released LogUI server breaks off, or is none, at this ``place`` (bytes from 0)."""
+
+    def __init__(self, place: int, text: str) -> None:
+        super().__init__(text)
+        self.place = place
 
 
 class JournalError(LoguiError):

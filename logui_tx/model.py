@@ -40,7 +40,8 @@ class Flight:
 
     ``domains`` holds entries as :mod:`logui_tx.registry.domains` reads them. The rest is for the dialect
     kraken: ``listeners`` are those of :data:`LISTENERS` that are allowed, ``sample_moves`` the least time in
-    ms between two mouse moves (0: every move), ``metadata`` a JSON object of the flight's own for its page.
+    ms between two mouse moves (0: every move), ``metadata`` a JSON object of the flight's own for its page;
+    and for LogUI 0.5: ``strict_sessions`` refuses who names a session that cannot be gone on with.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Flight:
     listeners: tuple[str, ...] = LISTENERS
     sample_moves: int = 0
     metadata: str = "{}"
+    strict_sessions: bool = False
     application_name: str = ""
 
 
@@ -74,7 +76,10 @@ class Hello:
     ``app_data`` is the encoded value of every key; ``client_time`` is the client's clock in ms, None where
     the dialect does not tell it; ``device`` a JSON object of what the client runs on, encoded.
     ``bad_session`` says why the session that it names cannot be one, in a dialect that refuses that; in its
-    place ``session_id`` is None.
+    place ``session_id`` is None. ``refusable``: the dialect can also say that there is no such session, where
+    the flight is strict about it.
+    ``keeps``: the client keeps what it sent until that is acknowledged. One that does not is let in only when
+    its session stands in the journal: until then it keeps what it has.
     """
 
     token: str
@@ -87,6 +92,8 @@ class Hello:
     device: str | None = None
     user_agent: str | None = None
     bad_session: str | None = None
+    refusable: bool = False
+    keeps: bool = True
 
 
 @frozen

@@ -129,6 +129,12 @@ OPTIONS = (
         "How long flights are admitted as last seen while the database is away.",
     ),
     Option("secret-key-file", text, None, "File of the signing keys; in the data folder by default."),
+    Option(
+        "legacy-secret-key-file",
+        text,
+        None,
+        "File of the SECRET_KEY of a released LogUI server, whose tokens are accepted.",
+    ),
     Option("trusted-proxy", network, None, "Proxy whose forwarded addresses count.", many=True),
     Option("sink", text, None, "URI of a sink to which stored events are delivered.", many=True),
     Option("sink-alarm", duration, "1m", "How far behind a sink may be before health is degraded."),
@@ -211,6 +217,7 @@ class Settings:
     database: str | None = None
     registry_stale: float = 86_400.0
     secret_key_file: Path | None = None
+    legacy_secret_key_file: Path | None = None
     trusted_proxy: tuple[Network, ...] = ()
     sink: tuple[str, ...] = ()
     sink_alarm: float = 60.0
@@ -253,8 +260,10 @@ def settings(given: Mapping[str, Any], config: Path | None = None) -> Settings:
     if not values["listen"]:
         raise BadOption("listen: at least one endpoint is expected")
     values["data_dir"] = path("data-dir", values["data_dir"])
-    if values["secret_key_file"] is not None:
-        values["secret_key_file"] = path("secret-key-file", values["secret_key_file"])
+    for name in ("secret-key-file", "legacy-secret-key-file"):
+        key = name.replace("-", "_")
+        if values[key] is not None:
+            values[key] = path(name, values[key])
     return Settings(limits=limits, **values)
 
 

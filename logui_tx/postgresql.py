@@ -19,13 +19,13 @@ DEFAULTS = {
 """libpq's parameters; times in seconds, but for tcp_user_timeout, which is in milliseconds."""
 
 
-def server_options(timeout: float, given: str) -> str:
-    """libpq's parameter ``options``: a statement may take ``timeout`` seconds; what is ``given`` wins."""
+def server_options(timeout: float) -> str:
+    """libpq's parameter ``options``, where a statement may take ``timeout`` seconds."""
     milliseconds = max(1, round(timeout * 1000))
     return (
         f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
-        f" -c idle_in_transaction_session_timeout=30s {given}"
-    ).strip()
+        " -c idle_in_transaction_session_timeout=30s"
+    )
 
 
 def wrong_encoding(connection: Any) -> str | None:

@@ -32,6 +32,7 @@ from logui_tx.model import Close, Connection, Flight, Hello, Position
 from logui_tx.options import Settings
 from logui_tx.registry.admission import Admission
 from logui_tx.registry.database import migrate, open_engine
+from logui_tx.registry.legacy import read_legacy
 from logui_tx.registry.live import LiveRegistry
 from logui_tx.registry.registry import Registry
 from logui_tx.registry.tokens import SigningKeys, TokenSigner
@@ -134,7 +135,7 @@ class LoguiService(Service):
         migrate(engine)
         keys = SigningKeys(folder, file=settings.secret_key_file)
         keys.keys()  # a server without keys could admit nobody
-        signer = TokenSigner(keys)
+        signer = TokenSigner(keys, read_legacy(settings.legacy_secret_key_file))
         registry = Registry(engine, signer)
         if settings.demo:
             self._root.putChild(b"demo", Page(demo_page(signer.issue(registry.ensure_demo()))))

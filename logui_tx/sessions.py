@@ -12,10 +12,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from logui_tx.app_data import AppData
-from logui_tx.errors import HandshakeRefused, NotStored, Refusal, Superseded
+from logui_tx.errors import HandshakeRefused, LoguiError, NotStored, Refusal, StoreAway, Superseded
 from logui_tx.intake import Intake, LiveSession
 from logui_tx.journal.entry import SessionHandle, SessionRow
 from logui_tx.model import Connection, EndReason, Flight, Hello, Limits
+from logui_tx.registry.admission import checked_active, must_be_there
 from logui_tx.sharing import Sharing, Woken
 from logui_tx.views import Whole
 
@@ -60,15 +61,19 @@ class LiveSessions:
         sharing.evict = self._evict
 
     async def open(self, flight: Flight, dialect: str, hello: Hello, connection: Connection) -> Opened:
-        """Done when the session stands in the journal; also, with a warning, where that cannot be written.
+        """Done when the session stands in the journal; also, with a warning, where that cannot be written and
+        the client keeps what it sends. Fails with :class:`NotStored` where it does not.
 
-        Fails with :class:`HandshakeRefused` where the application-specific data is too large.
+        Fails with :class:`HandshakeRefused` where the application-specific data is too large, or the session
+        must be there and is not; with :class:`StoreAway` where that cannot be told.
         """
         now = self._intake.now()
         self._intake.check_size(AppData().changed(hello.app_data), _too_much)
         found = None
         if hello.session_id is not None:
             found = await self._resume(hello.session_id, flight, dialect, hello)
+            if found is None and must_be_there(flight, hello):
+                raise self._missing()
         session = found.session if found else self._begin(flight, dialect, hello, connection, now)
         clock_offset = None if hello.client_time is None else hello.client_time - now
         opened = Opened(session, hello.instance, found is not None, clock_offset, now)
@@ -85,8 +90,12 @@ class LiveSessions:
                 await self._sharing.claim(session, hello.instance, found.asked)
             if opened.superseded:
                 raise Superseded("the page load has gone on at another server")
-        except BaseException:
-            self.leave(opened, EndReason.LOST)
+        except BaseException as why:
+            if found is None and isinstance(why, NotStored):
+                # Nobody knows of it, so nobody needs to know of its end.
+                del self.live[session.id]
+            else:
+                self.leave(opened, EndReason.LOST)
             raise
         opened.last_payload_id = session.committed.payload_ids.get(hello.instance, 0)
         return opened
@@ -99,6 +108,8 @@ class LiveSessions:
                 session, resumed=opened.resumed, clock_offset=opened.clock_offset, jump=jump
             )
         except NotStored as error:
+            if not hello.keeps:
+                raise
             # The client may stay and send: it is told 500 until there is room again. What it said of itself
             # is accepted with its handshake, and is written with the first thing that can be.
             for standing in (session.now, session.committed):
@@ -148,6 +159,7 @@ class LiveSessions:
             if not whole.others and self._too_late(state.last_activity):
                 return False
             # Before anybody is asked to let go of it.
+            checked_active(flight)
             self._intake.check_size(AppData.decode(state.app_data).changed(hello.app_data), _too_much)
             return True
 
@@ -164,8 +176,14 @@ class LiveSessions:
             return None
         if not session.sockets and not session.neighbours and self._too_late(session.last_activity):
             return None
+        checked_active(flight)
         self._intake.check_size(session.now.app_data.changed(hello.app_data), _too_much)
         return found
+
+    def _missing(self) -> LoguiError:
+        if self._sharing.cut_off:
+            return StoreAway("the session may be known to another server")
+        return HandshakeRefused(Refusal.SESSION, "The session is unknown or expired.")
 
     def _too_late(self, last_activity: int) -> bool:
         return self._intake.now() - last_activity > self._limits.resume_window * 1000

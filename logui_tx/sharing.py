@@ -90,6 +90,11 @@ class Sharing:
             self._refresh.cancel()
             self._refresh = None
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether what other servers know cannot be told at the moment."""
+        return self._store.away is not None
+
     # --- beginning and going on
 
     def new_numbers(self) -> Numbers:

@@ -166,15 +166,18 @@ class FlightMixin(RegistryMixin):
     def test_settings(self) -> None:
         plain = self.registry.create_flight("App", "F", ["*"])
         self.assertEqual((plain.listeners, plain.sample_moves, plain.metadata), (LISTENERS, 0, "{}"))
+        self.assertIs(plain.strict_sessions, False)
         self.assertEqual(plain.application_name, "App")
         given: dict[str, Any] = {
             "listeners": ["scroll", "mouseclick"],
             "sample_moves": 50,
             "metadata": '{"a": 1}',
+            "strict_sessions": True,
         }
         other = self.registry.create_flight("App", "G", ["*"], **given)
         self.assertEqual(other.listeners, ("mouseclick", "scroll"))
         self.assertEqual((other.sample_moves, other.metadata), (50, '{"a":1}'))
+        self.assertIs(other.strict_sessions, True)
         self.assertEqual(self.registry.list_flights(), [plain, other])
         self.assertEqual(self.registry.get_flight(other.id), other)
 
@@ -187,6 +190,8 @@ class FlightMixin(RegistryMixin):
             ({"listeners": []}, {"listeners": ()}),
             ({"listeners": ["custom"], "sample_moves": 7}, {"listeners": ("custom",), "sample_moves": 7}),
             ({"metadata": "{ }"}, {"metadata": "{}"}),
+            ({"strict_sessions": True}, {"strict_sessions": True}),
+            ({"strict_sessions": False}, {"strict_sessions": False}),
             ({}, {}),
         ]:
             flight = evolve(flight, **expected)  # all else stays

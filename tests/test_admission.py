@@ -90,6 +90,14 @@ class AdmissionTests(SynchronousTestCase):
         self.registry.flights["flight-id"] = evolve(FLIGHT, active=False)
         self.assertIn("not active", self.refusal(self.hello(), Refusal.INACTIVE))
 
+    def test_a_session_that_must_be_there_is_asked_for_first(self) -> None:
+        inactive = evolve(FLIGHT, active=False, strict_sessions=True)
+        self.registry.flights["flight-id"] = inactive
+        hello = evolve(self.hello(), session_id="unknown", refusable=True)
+        self.assertEqual(self.successResultOf(self.admission.admit(hello, ORIGIN, None)), inactive)
+        self.refusal(evolve(hello, refusable=False), Refusal.INACTIVE)
+        self.refusal(hello, Refusal.DOMAIN, origin="http://evil.org")
+
     def test_domain(self) -> None:
         evil = "https://evil.org"
         for origin, domain, named in [

@@ -110,6 +110,9 @@ class ImportTests(SynchronousTestCase):
     def test_txredisapi(self) -> None:
         self.assertEqual(self.importers("txredisapi"), {"logui_tx.redis.link"})
 
+    def test_django(self) -> None:
+        self.assertEqual(self.importers("django"), {"logui_tx.registry.legacy"})
+
     def test_the_global_reactor(self) -> None:
         self.assertEqual(self.importers("twisted.internet.reactor"), REACTOR)
 

@@ -117,6 +117,7 @@ class FlightCommandTests(CommandTestCase):
                 "listeners": list(LISTENERS),
                 "sampleMoves": 0,
                 "metadata": {},
+                "strictSessions": False,
             },
         )
         claims = TokenSigner(SigningKeys(self.folder)).read(token)
@@ -182,12 +183,13 @@ class FlightSettingTests(CommandTestCase):
         made = self.json(
             *("flight", "create", "--application", "App", "--name", "F", "--domain", "*"),
             *("--listener", "scroll", "--listener", "mousemove"),
-            *("--sample-moves", "50ms", "--metadata", '{"a": [1.5]}'),
+            *("--sample-moves", "50ms", "--metadata", '{"a": [1.5]}', "--strict-sessions"),
         )
+        self.assertIs(made["strictSessions"], True)
         self.assertEqual(made["listeners"], ["mousemove", "scroll"])
         self.assertEqual((made["sampleMoves"], made["metadata"]), (50, {"a": [1.5]}))
         text = self.succeeds("flight", "show", "F")
-        for shown in ("mousemove, scroll", "one in 50 ms", '{"a":[1.5]}'):
+        for shown in ("mousemove, scroll", "one in 50 ms", '{"a":[1.5]}', "Strict sessions  yes"):
             self.assertIn(shown, text)
 
     def test_set(self) -> None:
@@ -201,14 +203,16 @@ class FlightSettingTests(CommandTestCase):
             (["--metadata", '{"a": 1}'], {"metadata": {"a": 1}}),
             (["--listener", "none"], {"listeners": []}),
             (["--all-listeners", "--sample-moves", "0"], {"listeners": list(LISTENERS), "sampleMoves": 0}),
+            (["--strict-sessions"], {"strictSessions": True}),
             (["--name", "G", "--metadata", "{}"], {"name": "G", "metadata": {}}),
+            (["--no-strict-sessions"], {"strictSessions": False}),
         ]:
             expected |= change  # all else stays
             self.assertEqual(self.json("flight", "set", expected["id"], *options), expected)
             self.assertEqual(self.json("flight", "show", expected["id"]), expected)
         self.assertIn("G", self.succeeds("flight", "set", "G", "--listener", "none"))
         text = self.succeeds("flight", "show", "G")
-        for shown in ("Listeners       none", "every one"):
+        for shown in ("Listeners        none", "every one"):
             self.assertIn(shown, text)
 
     def test_mistakes(self) -> None:
@@ -219,7 +223,8 @@ class FlightSettingTests(CommandTestCase):
             return self.fails("flight", "set", "F", *options, status=status)
 
         nothing = fails(status=2)
-        for name in ("name", "domain", "listener", "all-listeners", "sample-moves", "metadata"):
+        settings = ("domain", "listener", "all-listeners", "sample-moves", "metadata", "strict-sessions")
+        for name in ("name", *settings):
             self.assertIn(f"--{name}", nothing)
         self.assertIn("did you mean 'mouseclick'?", fails("--listener", "mouseclik"))
         self.assertIn("no other", fails("--listener", "none", "--listener", "scroll", status=2))

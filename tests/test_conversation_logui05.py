@@ -1,6 +1,7 @@
 """One connection's talk in LogUI 0.5: where its manners differ from LogUI 0.4's."""
 
 import json
+from collections import deque
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -108,6 +109,36 @@ class HandshakeTests(LogUI05TestCase):
         self.peer, self.talk = self.connect()
         self.talk.announce()
         self.assertEqual(self.peer.heard, [BACK])
+
+    def test_the_journal_cannot_be_written(self) -> None:
+        """Welcome, it would send what it kept, and forget it."""
+        self.say(handshake("t"), events(ITEM))
+        self.settle(error=FULL)
+        self.assertEqual(self.peer.heard, [BACK])
+        self.assertEqual((self.sessions.live, self.waiting), ({}, deque()))
+        self.clock.advance(60)
+        self.assertEqual(list(self.waiting), [], "nothing is left behind")
+
+    def test_the_journal_cannot_be_written_of_who_comes_back(self) -> None:
+        session = self.begin()
+        self.talk.lost(EndReason.LOST)
+        self.settle()
+        self.peer, self.talk = self.connect()
+        self.say(handshake("t", sessionID=session))
+        self.settle(error=FULL)
+        self.assertEqual(self.peer.heard, [BACK])
+        self.settle()
+        self.assertEqual(self.begin(session), session)
+        self.assertEqual(len(self.sessions.live[session].sockets), 1)
+
+    def test_the_journal_cannot_be_written_of_a_second_page(self) -> None:
+        """The first has the session still."""
+        session = self.begin()
+        self.peer, self.talk = self.connect()
+        self.say(handshake("t", sessionID=session))
+        self.settle(error=FULL)
+        self.assertEqual(self.peer.heard, [BACK])
+        self.assertEqual(len(self.sessions.live[session].sockets), 1)
 
     def test_not_decided(self) -> None:
         self.gate = Deferred()

@@ -28,6 +28,7 @@ NOTHING = {
     "database": "in the data folder",
     "secret-key-file": "in the data folder",
     "sink": "none",
+    "legacy-secret-key-file": "none",
     "trusted-proxy": "none",
     "demo": "off",
 }
@@ -51,8 +52,10 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def metavar(option: Option) -> str:
-    if option.name in ("listen", "data-dir", "secret-key-file"):
-        return {"listen": " ENDPOINT", "data-dir": " FOLDER", "secret-key-file": " FILE"}[option.name]
+    if option.name.endswith("secret-key-file"):
+        return " FILE"
+    if option.name in ("listen", "data-dir"):
+        return {"listen": " ENDPOINT", "data-dir": " FOLDER"}[option.name]
     return "" if option.flag else f" {option.metavar}".replace("TEXT", "URI")
 
 
@@ -75,8 +78,8 @@ class OptionTests(SynchronousTestCase):
             if option.name == "database":
                 self.assertRegex(text, r"(?m)^# database = \"sqlite:")
                 continue
-            if option.name == "secret-key-file":
-                self.assertRegex(text, r"(?m)^# secret-key-file = \"/")
+            if option.name.endswith("secret-key-file"):
+                self.assertRegex(text, rf'(?m)^# {option.name} = "/')
                 continue
             value = found.pop(option.name)
             if option.many:

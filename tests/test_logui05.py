@@ -35,13 +35,27 @@ class HandshakeTests(SynchronousTestCase):
         return dialect.read_hello(raw(handshake("a-token", **changes)), False)
 
     def test_everything(self) -> None:
-        expected = Hello("a-token", T, {}, "http://localhost", "the-session", user_agent="Agent")
+        expected = Hello(
+            "a-token",
+            T,
+            {},
+            "http://localhost",
+            "the-session",
+            user_agent="Agent",
+            refusable=True,
+            keeps=False,
+        )
         self.assertEqual(self.hello(sessionID="the-session"), expected)
 
+    def test_the_browser(self) -> None:
+        self.assertEqual(self.hello(userAgent="").user_agent, None)
+        self.assertEqual(self.hello(userAgent="x" * 9000).user_agent, "x" * 8192)
+
     def test_without_a_session(self) -> None:
-        for session in (MISSING, None, "x" * 129):
+        for session in (MISSING, None):
             self.assertEqual(self.hello(sessionID=session).session_id, None)
             self.assertEqual(self.hello(sessionID=session).bad_session, None)
+        self.assertEqual(self.hello(sessionID="x" * 129).session_id, "", "nobody's")
         self.assertEqual(self.hello(sessionID="x" * 128).session_id, "x" * 128)
         for session in (5, "\ud83d", [], {}, True):
             hello = self.hello(sessionID=session)
@@ -143,6 +157,7 @@ class ItemTests(SynchronousTestCase):
         ):
             self.bad_request(told)
         self.bad_request(whole, "Binary", binary=True)
+        self.bad_request(handshake("t"), "made already")
         deep = raw(events(item(eventDetails="DEEP"))).replace(b'"DEEP"', b"[" * 512 + b"]" * 512)
         self.bad_request(deep, "deep")
 
@@ -162,6 +177,9 @@ class ItemTests(SynchronousTestCase):
         large = events(half, item(eventDetails="x" * logui05.MAX_EXACT))
         self.assertEqual(self.read(events(half, ITEM)).app_data, b'{"user": 1}')
         self.assertEqual(self.read({**large, "a": "\ud83d"}).events, 2)
+        # To read it exactly would be slow, and others would wait.
+        large = events(item(eventDetails="x" * logui05.MAX_EXACT), half)
+        self.assertEqual(self.read(large).app_data, b'{"a": "\\ufffd"}')
 
 
 class InForceTests(SynchronousTestCase):
@@ -205,7 +223,31 @@ class InForceTests(SynchronousTestCase):
     def test_items_of_one_message_that_differ(self) -> None:
         batch, found = self.told(self.bearing(1), item(applicationSpecificData=MISSING), self.bearing(2))
         self.assertEqual((batch.app_data, batch.app_data_updated), (b'{"n": 2}', False))
-        self.assertEqual(found, [{"n": 1}, None, {"n": 2}])
+        self.assertEqual(found, [{"n": 1}, {"n": 1}, {"n": 2}])
+
+    def test_items_that_bear_none(self) -> None:
+        """What was told before them holds on; nothing was, in the first."""
+        none = item(applicationSpecificData=None)
+        self.assertEqual(self.told(none, self.bearing(1), none)[1], [None, {"n": 1}, {"n": 1}])
+        marker = {**MARKER, "applicationSpecificData": {"n": 2}}
+        found = self.told(none, self.bearing(2), none, marker, none)[1]
+        self.assertEqual(found, [None, None, None, {"n": 2}, {"n": 2}])
+        found = self.told(self.bearing(2), {**MARKER, "applicationSpecificData": None}, self.bearing(2))[1]
+        self.assertEqual(found, [None, {"n": 2}, {"n": 2}])
+
+    def test_several_markers(self) -> None:
+        """Items bear what the last one brought: between two it is not told what was in force."""
+        marker = {**MARKER, "applicationSpecificData": {"n": 3}}
+        found = self.told(self.bearing(3), marker, self.bearing(3), marker, self.bearing(3))[1]
+        self.assertEqual(found, [None, *[{"n": 3}] * 4])
+        self.assertEqual(self.told(marker, self.bearing(3))[1], [{"n": 3}] * 2)
+        self.assertEqual(self.told(self.bearing(3), marker)[1], [None, {"n": 3}])
+
+    def test_items_that_the_update_did_not_overwrite(self) -> None:
+        """What they bear is not what the marker brought: it was theirs."""
+        marker = {**MARKER, "applicationSpecificData": {"n": 9}}
+        found = self.told(self.bearing(7), self.bearing(9), marker, self.bearing(9))[1]
+        self.assertEqual(found, [{"n": 7}, None, {"n": 9}, {"n": 9}])
 
 
 anything = st.recursive(

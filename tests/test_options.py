@@ -38,6 +38,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "database": ("sqlite:////x", "sqlite:////x"),
     "registry-stale": ("2h", 7200.0),
     "secret-key-file": ("/etc/logui/key", Path("/etc/logui/key")),
+    "legacy-secret-key-file": ("/etc/logui/legacy.key", Path("/etc/logui/legacy.key")),
     "trusted-proxy": ("10.0.0.1/8", (ipaddress.ip_network("10.0.0.0/8"),)),
     "handshake-timeout": ("250ms", 0.25),
     "resume-window": ("1d", 86_400.0),

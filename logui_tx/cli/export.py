@@ -14,6 +14,7 @@ import click
 
 from logui_tx.cli.context import Context, pass_context
 from logui_tx.cli.output import printable
+from logui_tx.cli.progress import bar
 from logui_tx.cli.times import read_time
 from logui_tx.errors import LoguiError
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from logui_tx.export.records import Selection, Tally
 
 _BUFFER = 1024 * 1024
-_STEP = 2_000
 _MAX_COLUMNS = 500
 # What a shell shows of a command that these signals ended.
 _INTERRUPTED = 130
@@ -195,25 +195,4 @@ def _progress(
     """A bar where someone looks, and where it does not stand in the way of what is written."""
     if not sys.stderr.isatty() or (output == "-" and sys.stdout.isatty()):
         return nullcontext(lambda events: None)  # noqa: ARG005
-    return _bar(selection.events() * passes)
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        waiting = 0
-
-        def advance(events: int) -> None:
-            # The bar takes longer than the writing of a message: it is told of many at once.
-            nonlocal waiting
-            waiting += events
-            if waiting >= _STEP:
-                progress.advance(task, waiting)
-                waiting = 0
-
-        yield advance
+    return bar(selection.events() * passes)

@@ -72,6 +72,11 @@ def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Least time between two mouse moves of a DataKraken page, such as 50ms; 0 is every move.",
         ),
         click.option("--metadata", metavar="JSON", help="A JSON object for the flight's DataKraken pages."),
+        click.option(
+            "--strict-sessions/--no-strict-sessions",
+            default=None,
+            help="Refuse LogUI 0.5 pages that name an unknown or expired session; else they begin a new one.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -162,6 +167,7 @@ def show(context: Context, key: str, as_json: bool) -> None:
             ("Listeners", ", ".join(found.listeners) or NO_LISTENER),
             ("Mouse moves", f"one in {found.sample_moves} ms" if found.sample_moves else "every one"),
             ("Metadata", found.metadata),
+            ("Strict sessions", _yes_no(found.strict_sessions)),
             ("Made", moment(found.created_at)),
         ]
     )
@@ -194,7 +200,8 @@ def set_(
     }
     if not changes:
         raise click.UsageError(
-            "say what to change: --name, --domain, --listener, --all-listeners, --sample-moves or --metadata"
+            "say what to change: --name, --domain, --listener, --all-listeners, --sample-moves, --metadata "
+            "or --strict-sessions"
         )
     changed = context.registry.change_flight(key, **changes)
     context.announce(changed.id)
@@ -283,4 +290,5 @@ def _as_json(flight: Flight) -> dict[str, object]:
         "listeners": list(flight.listeners),
         "sampleMoves": flight.sample_moves,
         "metadata": msgspec.json.decode(flight.metadata),
+        "strictSessions": flight.strict_sessions,
     }

@@ -19,6 +19,7 @@ COMMANDS = {
     "application": "logui_tx.cli.application:application",
     "export": "logui_tx.cli.export:export",
     "flight": "logui_tx.cli.flight:flight",
+    "import-logui": "logui_tx.cli.import_logui:import_logui",
     "journal": "logui_tx.cli.journal:journal",
     "key": "logui_tx.cli.key:key",
     "session": "logui_tx.cli.session:session",

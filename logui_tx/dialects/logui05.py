@@ -280,7 +280,7 @@ def _hello(payload: dict[str, bytes]) -> Hello:
         if session_id is None:
             bad_session = "'sessionID' must be a string."
         elif len(session_id) > MAX_SESSION:
-            session_id = None
+            session_id = ""
     return Hello(
         token=token,
         client_time=time,
@@ -289,6 +289,8 @@ def _hello(payload: dict[str, bytes]) -> Hello:
         session_id=session_id,
         user_agent=user_agent[:MAX_REFERRER] or None,
         bad_session=bad_session,
+        refusable=True,
+        keeps=False,
     )
 
 
@@ -337,13 +339,19 @@ def _batch(borne: Sequence[_Borne]) -> Batch:
 
 
 def _in_force(borne: Sequence[_Borne]) -> list[bytes | None]:
-    """The data under which each item was made, as far as the items tell; None: that of the whole message."""
-    told = [None if one.app_data == _NULL else one.app_data for one in borne]
+    """The data under which each item was made, as far as the items tell; None: that of the whole message.
+
+    One that bears none was made under what was told before it.
+    """
+    told: list[bytes | None] = []
+    for one in borne:
+        told.append((told[-1] if told else None) if one.app_data == _NULL else one.app_data)
     updated = next((at for at, one in enumerate(borne) if one.marks), None)
     if updated is None:
         # Nearly always all bear the same, which is the message's.
         return told if len(set(told)) > 1 else [None] * len(told)
-    return [None] * updated + told[updated:]
+    # Before it, those that bear the same were overwritten by the update.
+    return [None if data == told[updated] else data for data in told[:updated]] + told[updated:]
 
 
 def _events_carefully(message: bytes) -> list[Event]:

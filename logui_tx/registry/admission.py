@@ -26,6 +26,8 @@ class Admission:
         ``origin`` is the browser's ``Origin`` header; ``client_version`` what the token must bear, None for
         any. Fails with :class:`HandshakeRefused`, whose cause is the first that holds of TOKEN, VERSION,
         TOKEN (no such flight), DOMAIN, SESSION, INACTIVE; or with what the registry failed with.
+
+        The flight may be inactive where :func:`must_be_there` holds: who looks for the session asks that.
         """
         return Deferred.fromCoroutine(self._admit(hello, origin, client_version))
 
@@ -46,13 +48,13 @@ class Admission:
         _check_domain(flight, origin, hello.domain)
         if hello.bad_session is not None:
             raise HandshakeRefused(Refusal.SESSION, hello.bad_session)
-        return _active(flight)
+        return flight if must_be_there(flight, hello) else checked_active(flight)
 
     async def readmit(self, flight_id: str, origin: str | None) -> Flight:
         """The flight that a client was admitted to a moment ago, if it still may log; fails likewise."""
         flight = await self._find(flight_id, "The flight is unknown.")
         _check_domain(flight, origin, None)
-        return _active(flight)
+        return checked_active(flight)
 
     async def _find(self, flight_id: str, if_unknown: str) -> Flight:
         try:
@@ -66,7 +68,13 @@ def _check_domain(flight: Flight, origin: str | None, declared: str | None) -> N
         raise HandshakeRefused(Refusal.DOMAIN, _why_not(origin, declared))
 
 
-def _active(flight: Flight) -> Flight:
+def must_be_there(flight: Flight, hello: Hello) -> bool:
+    """Whether the client is refused unless it can go on with the session that it names."""
+    return flight.strict_sessions and hello.refusable and hello.session_id is not None
+
+
+def checked_active(flight: Flight) -> Flight:
+    """The flight. Raises :class:`HandshakeRefused` where it is not active."""
     if not flight.active:
         raise HandshakeRefused(Refusal.INACTIVE, "The flight is not active.")
     return flight

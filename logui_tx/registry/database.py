@@ -23,12 +23,23 @@ def open_engine(uri: str | None, data_dir: Path) -> Engine:
     """
     if uri is None:
         return open_sqlite(data_dir / FILE_NAME)
-    url = _read(uri)
+    url = read_uri(uri)
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return open_sqlite(sqlite_path(url))
     if url.drivername in KINDS:
         return open_postgresql(url)
     raise BadOption(f"a database of the kind {url.drivername!a} cannot be used; {_SUPPORTED}")
+
+
+def read_uri(uri: str) -> URL:
+    """The URI's parts. Raises :class:`BadOption`; its text never holds the URI, which may bear a password."""
+    # SQLAlchemy would take what follows the first for the host, and show it in errors.
+    if uri.count("@") > 1:
+        raise BadOption("an @ in the database URI's user, password or parameters must be written %40")
+    try:
+        return make_url(uri)
+    except (ArgumentError, ValueError):
+        raise BadOption(f"the database URI cannot be read; {_SUPPORTED}") from None
 
 
 def migrate(engine: Engine) -> None:
@@ -57,16 +68,6 @@ def reason(error: DBAPIError) -> str:
     diagnosis = getattr(error.orig, "diag", None)
     said = getattr(diagnosis, "message_primary", None) or str(error.orig)
     return " ".join(said.split())
-
-
-def _read(uri: str) -> URL:
-    # SQLAlchemy would take what follows the first for the host, and show it in errors.
-    if uri.count("@") > 1:
-        raise BadOption("an @ in the database URI's user, password or parameters must be written %40")
-    try:
-        return make_url(uri)
-    except (ArgumentError, ValueError):
-        raise BadOption(f"the database URI cannot be read; {_SUPPORTED}") from None
 
 
 def _shown(url: URL) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Container
 
 from logui_tx.errors import RegistryError
 
@@ -10,6 +11,7 @@ MAX_NAME = 200
 
 # Control characters, line and paragraph separators.
 _NOT_IN_NAMES = {"Cc", "Zl", "Zp"}
+_NEVER = {*_NOT_IN_NAMES, "Cs"}
 
 
 def checked_name(name: str) -> str:
@@ -28,6 +30,23 @@ def checked_name(name: str) -> str:
     if categories & _NOT_IN_NAMES:
         raise RegistryError("a name must not hold control characters")
     return name
+
+
+def cleaned_name(text: str) -> str:
+    """A name from elsewhere, changed as little as makes it one that may be kept here."""
+    composed = unicodedata.normalize("NFC", text)
+    allowed = (" " if unicodedata.category(each) in _NEVER else each for each in composed)
+    name = " ".join("".join(allowed).split())
+    return name[:MAX_NAME].rstrip() or "unnamed"
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name, or where it is taken the name with ``(imported)`` behind, and a number where that is, too."""
+    free, number = name, 1
+    while free in taken:
+        suffix = " (imported)" if number == 1 else f" (imported {number})"
+        free, number = name[: MAX_NAME - len(suffix)] + suffix, number + 1
+    return free
 
 
 def searchable(key: str) -> str:

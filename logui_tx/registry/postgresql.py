@@ -12,8 +12,8 @@ from logui_tx.postgresql import DEFAULTS, server_options, wrong_encoding
 KINDS = ("postgresql", "postgres", "postgresql+psycopg")
 """How a URI for this module begins."""
 
-# Seconds of a statement.
-_TIMEOUT = 5.0
+# The server's own, for the registry.
+_SERVER_OPTIONS = server_options(5.0)
 
 # Connections that are kept, and those that may be made beside them for a while, a process.
 _POOL_SIZE = 2
@@ -25,7 +25,14 @@ _MIGRATION_TIMEOUT = "60s"
 
 
 def open_postgresql(url: URL) -> Engine:
-    """The engine for a URI; nothing is connected yet.
+    """The registry's engine for a URI; nothing is connected yet. Raises as :func:`postgresql_engine`."""
+    engine = postgresql_engine(url, _SERVER_OPTIONS)
+    event.listen(engine, "connect", _check_encoding)
+    return engine
+
+
+def postgresql_engine(url: URL, options: str) -> Engine:
+    """An engine for any PostgreSQL; what the URI gives as options comes after ``options`` and wins.
 
     Raises :class:`BadOption` where libpq does not know a parameter or the driver is missing; the text never
     holds the URI or anything that could be its password.
@@ -38,7 +45,7 @@ def open_postgresql(url: URL) -> Engine:
             "a PostgreSQL database needs the extra logui-tx[postgresql], which is not installed"
         ) from None
     query: dict[str, Any] = {**DEFAULTS, **url.query}
-    query["options"] = server_options(_TIMEOUT, str(url.query.get("options", "")))
+    query["options"] = f"{options} {url.query.get('options', '')}".strip()
     url = url.set(drivername="postgresql+psycopg", query=query)
     engine = create_engine(
         url,
@@ -57,7 +64,6 @@ def open_postgresql(url: URL) -> Engine:
         make_conninfo(**parameters)
     except psycopg.ProgrammingError as error:
         raise BadOption(f"the database URI cannot be used: {' '.join(str(error).split())}") from None
-    event.listen(engine, "connect", _check_encoding)
     return engine
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
 from logui_tx.errors import NameTaken, RegistryError, UnknownApplication, UnknownFlight
 from logui_tx.model import LISTENERS, Application, Flight
 from logui_tx.registry import schema
+from logui_tx.registry.adoption import Adoption, adopt
 from logui_tx.registry.database import reason
 from logui_tx.registry.domains import parse_domain
 from logui_tx.registry.flight_settings import checked_listeners, checked_metadata, checked_sample_moves
@@ -90,13 +91,14 @@ class Registry:
         listeners: Sequence[str] = LISTENERS,
         sample_moves: int = 0,
         metadata: str = "{}",
+        strict_sessions: bool = False,
     ) -> Flight:
         """A new, active flight; the settings are those of :class:`Flight`.
 
         Raises :class:`UnknownApplication`, :class:`NameTaken`, :class:`InvalidDomain`,
         :class:`InvalidSetting`, or :class:`RegistryError` for a bad name or no domain at all.
         """
-        changes = _checked(name, domains, listeners, sample_moves, metadata)
+        changes = _checked(name, domains, listeners, sample_moves, metadata, strict_sessions)
         with self._writing() as connection:
             application = find_application(connection, application_key, lock=True)
             flight = Flight(
@@ -121,12 +123,13 @@ class Registry:
         listeners: Sequence[str] | None = None,
         sample_moves: int | None = None,
         metadata: str | None = None,
+        strict_sessions: bool | None = None,
     ) -> Flight:
         """Replaces what is given, and returns the flight as it is now; what is None stays.
 
         Raises as :meth:`create_flight`, and :class:`UnknownFlight`, :class:`AmbiguousName`.
         """
-        changes = _checked(name, domains, listeners, sample_moves, metadata)
+        changes = _checked(name, domains, listeners, sample_moves, metadata, strict_sessions)
         return self._change(key, changes)
 
     def list_flights(self, application_key: str | None = None) -> list[Flight]:
@@ -189,6 +192,14 @@ class Registry:
                 except UnknownFlight:
                     self.create_flight(DEMO, DEMO, _DEMO_DOMAINS)
 
+    def adopt(self, applications: Sequence[Application], flights: Sequence[Flight]) -> Adoption:
+        """Take over what comes from another server, with ids, all or nothing; what is there stays as it is.
+
+        Raises :class:`NameTaken` where somebody makes one of the same name at this moment.
+        """
+        with self._writing() as connection, _taken("a name was taken meanwhile: try again"):
+            return adopt(connection, applications, flights)
+
     def check(self) -> None:
         """Returns when the database answers; raises :class:`RegistryError` when it does not."""
         with self._reading() as connection:
@@ -249,6 +260,7 @@ def _checked(
     listeners: Sequence[str] | None,
     sample_moves: int | None,
     metadata: str | None,
+    strict_sessions: bool | None,
 ) -> dict[str, Any]:
     """What is given, by the names of Flight's fields, in the form that is kept."""
     changes: dict[str, Any] = {}
@@ -264,6 +276,8 @@ def _checked(
         changes["sample_moves"] = checked_sample_moves(sample_moves)
     if metadata is not None:
         changes["metadata"] = checked_metadata(metadata)
+    if strict_sessions is not None:
+        changes["strict_sessions"] = strict_sessions
     return changes
 
 

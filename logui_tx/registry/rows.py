@@ -72,6 +72,7 @@ def flight_of(row: Row[*tuple[object, ...]]) -> Flight:
         listeners=tuple(json.loads(row.listeners)),
         sample_moves=row.sample_moves,
         metadata=row.metadata,
+        strict_sessions=row.strict_sessions,
         application_name=row.application_name,
     )
 
@@ -89,6 +90,7 @@ def flight_row(flight: Flight) -> dict[str, object]:
         "listeners": json.dumps(flight.listeners),
         "sample_moves": flight.sample_moves,
         "metadata": flight.metadata,
+        "strict_sessions": flight.strict_sessions,
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, MetaData, Table, Text, UniqueConstraint, false
 
 from logui_tx.model import LISTENERS
 
@@ -45,5 +45,6 @@ flight = Table(
     Column("listeners", Text, nullable=False, server_default=json.dumps(LISTENERS)),
     Column("sample_moves", BigInteger, nullable=False, server_default="0"),
     Column("metadata", Text, nullable=False, server_default="{}"),
+    Column("strict_sessions", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("application_id", "name"),
 )

@@ -127,11 +127,8 @@ class JsonLines:
 
     def _finish_resting(self) -> None:
         if not self._unsure:
-            self._unsure = True
-            self._before = self._files.state
             self._files.claim()
             self._files.finish_resting(RESTED)
-            self._unsure = False
 
     # --- around it
 

@@ -206,12 +206,9 @@ class LineFiles:
 
     def _finish_all(self, due: Callable[[Written], bool]) -> None:
         """Finish the files that are ``due``."""
-        finished = [one for one in self.state.files if due(one)]
-        for file in finished:
+        for file in filter(due, self.state.files):
             self._finish(file)
-        if finished:
-            left = tuple(one for one in self.state.files if one not in finished)
-            self.state = State(self.state.next, left)
+            self.state = State(self.state.next, tuple(one for one in self.state.files if one != file))
 
     def finish_resting(self, rested: float) -> None:
         """Finish what is old or of an earlier day, and was not written for ``rested`` seconds."""

@@ -219,7 +219,7 @@ def _conninfo(uri: SinkURI, timeout: float) -> str:
         raise BadOption("sink: postgresql: a database is expected: postgresql://user:password@host/database")
     given = {name: value for name, value in uri.parameters.items() if name not in OWN and value is not None}
     known: dict[str, Any] = {**DEFAULTS, "target_session_attrs": "read-write", **given}
-    known["options"] = server_options(timeout, given.get("options", ""))
+    known["options"] = f"{server_options(timeout)} {given.get('options', '')}".strip()
     credentials = {
         name: getattr(uri, name) for name in ("user", "password") if getattr(uri, name) is not None
     }

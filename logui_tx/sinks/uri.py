@@ -61,6 +61,14 @@ def permissions(value: str) -> int:
     return int(value, 8)
 
 
+def statuses(value: str) -> frozenset[int]:
+    """HTTP's, of errors that are the client's."""
+    found = value.split(",") if value else []
+    if not all(re.fullmatch(r"4\d\d", one) for one in found):
+        raise ValueError("statuses from 400 to 499 are expected, such as 401,403,429")
+    return frozenset(map(int, found))
+
+
 @frozen
 class SinkOptions:
     """What is common to all sinks; times in seconds, sizes in bytes."""

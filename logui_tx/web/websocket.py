@@ -71,6 +71,7 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
     conversation: Conversation | None = None
     closeHandshakeTimeoutCall: Any
     hung_up: IDelayedCall | None = None
+    dropping: IDelayedCall | None = None
 
     # --- IPeer
 
@@ -168,8 +169,9 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
             # Autobahn would let it run, and hold on to this connection until then.
             self.closeHandshakeTimeoutCall.cancel()
             self.closeHandshakeTimeoutCall = None
-        if self.hung_up is not None and self.hung_up.active():
-            self.hung_up.cancel()
+        for timer in (self.hung_up, self.dropping):
+            if timer is not None and timer.active():
+                timer.cancel()
         self.factory.gate.leave(self.connection.address)
         self.factory.sockets.discard(self)
         if self.conversation is not None:
@@ -190,6 +192,15 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
             )
         else:
             super().onAutoPingTimeout()
+
+    def dropConnection(self, abort: bool = False) -> None:
+        # After a goodbye that began here Autobahn would reset the connection: to a browser that is no clean
+        # end, and a proxy logs an error.
+        if self.wasClean and self.dropping is None:
+            abort = False
+            # Over TLS, the end waits for the client's last word.
+            self.dropping = self.factory.reactor.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)
+        super().dropConnection(abort)
 
     def unregisterProducer(self) -> None:
         if self.transport is not None:

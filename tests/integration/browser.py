@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.dialects.kraken import Kraken
@@ -26,7 +26,7 @@ ARGUMENTS = [
     "--host-resolver-rules=MAP study.example 127.0.0.1",
 ]
 DIALECTS: dict[str, IDialect] = {"logui-0.4": LogUI04(), "kraken": Kraken()}
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds until something that never comes fails its test; nothing is expected to take long."""
 
 expect.set_options(timeout=PATIENCE)
@@ -70,22 +70,32 @@ class Account:
 
 
 class BrowserTestCase(SynchronousTestCase):
-    """``self.page`` in a Chromium, ``self.server`` on ``self.data_dir``."""
+    """``self.page`` in a Chromium, ``self.server`` on ``self.data_dir``.
+
+    The tests of a class share the Chromium, which takes longer to start than most of them last; each has a
+    context of its own: cookies, storage, cache and pages.
+    """
 
     command: tuple[str, ...] = TWISTD
     without: tuple[str, ...] = ()
     """Arguments that Playwright would give to Chromium and that are left out."""
+    browser: Browser
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        playwright = sync_playwright().start()
+        cls.addClassCleanup(playwright.stop)
+        cls.browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE, ignore_default_args=list(cls.without)
+        )
+        cls.addClassCleanup(cls.browser.close)
 
     def setUp(self) -> None:
         self.data_dir = Path(self.enterContext(TemporaryDirectory()))
         self.server = self.serve()
-        playwright = sync_playwright().start()
-        self.addCleanup(playwright.stop)
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE, ignore_default_args=list(self.without)
-        )
-        self.addCleanup(browser.close)
-        self.context = browser.new_context(viewport={"width": 1280, "height": 900})
+        self.context = self.browser.new_context(viewport={"width": 1280, "height": 900})
+        self.addCleanup(self.context.close)
         self.complaints: list[str] = []
         self.page = self.new_page()
 

@@ -13,9 +13,11 @@ from typing import Any
 
 from playwright.sync_api import Page
 
+from logui_tx.registry.database import open_engine
+from logui_tx.registry.registry import Registry
+from logui_tx.registry.tokens import SigningKeys, TokenSigner
 from logui_tx.web.site import client_file
 from tests.integration.browser import PATIENCE, BrowserTestCase
-from tests.integration.process import logui_json
 
 HTML = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>A study</title><link rel="icon" href="data:,"></head>
@@ -124,16 +126,23 @@ class ClientTestCase(BrowserTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        logui_json(self.data_dir, "application", "create", "Study")
-        self.flight = logui_json(
-            self.data_dir,
-            *("flight", "create", "--application", "Study", "--name", "Pilot", "--domain", "127.0.0.1"),
-        )
+        self.token = self.new_token("Pilot")
         self.network = Network(lambda: self.server.port)
         self.addCleanup(self.network.stop)
         self.pages = PageServer()
         self.addCleanup(self.pages.stop)
         self.done: list[Any] = []
+
+    def new_token(self, name: str) -> str:
+        """Of a new flight, of an application of its own, as ``logui flight create`` prints it."""
+        engine = open_engine(None, self.data_dir)
+        try:
+            signer = TokenSigner(SigningKeys(self.data_dir))
+            registry = Registry(engine, signer)
+            application = registry.create_application(name)
+            return signer.issue(registry.create_flight(application.id, name, ["127.0.0.1"]))
+        finally:
+            engine.dispose()
 
     def use(self, script: str, **options: Any) -> None:
         """From now on pages have this script, in which ``options`` are the client's."""

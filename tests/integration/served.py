@@ -75,7 +75,7 @@ class ServedTestCase(TestCase):
     data folder stays.
     """
 
-    timeout = 60
+    timeout = 180
     limits = Limits(drain_timeout=0.2)
     domains: tuple[str, ...] = ("localhost",)
 

@@ -47,6 +47,7 @@ from twisted.internet.threads import deferToThread
 
 from logui_tx.journal import cursors
 from logui_tx.journal.schema import open_reader
+from logui_tx.replay import player
 from logui_tx.replay.player import Account, Replay
 from tests.integration.process import ServerProcess, logui_json
 from tests.integration.sessions import by_session, exported, recorded
@@ -71,6 +72,8 @@ class SinkChaos(TestCase):
     seed = 1
     most_events = 250
     """Acknowledged between two blows, at most."""
+    longest_outage = 0.5
+    """Seconds, about: long enough to be noticed, sometimes."""
     has_other_end = True
     secrets: tuple[str, ...] = ()
     common = f"name={NAME}&start=beginning&batch=40&batch-age=0&retry-max=50ms"
@@ -106,6 +109,8 @@ class SinkChaos(TestCase):
         self.addCleanup(folder.cleanup)
         self.data_dir = Path(folder.name) / "data"
         self.chance = random.Random(self.seed)
+        # The clients are not to wait for longer than a server needs to start.
+        self.patch(player, "LONGEST_BACK_OFF", 0.1)
         self.log: list[str] = []
         self.kills = Counter[str]()
         self.acknowledged = 0
@@ -140,6 +145,7 @@ class SinkChaos(TestCase):
             await self.serve(self.server.port)
         if end != "server":
             await self.moment()
+            await self.sleep(self.chance.uniform(0, self.longest_outage))
             await self.start_other_end()
 
     async def until_delivered(self) -> None:

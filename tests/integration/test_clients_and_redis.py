@@ -10,7 +10,7 @@ from urllib.request import urlopen
 from playwright.sync_api import Error
 
 from tests.integration.process import TWISTD
-from tests.integration.redis import RedisServer
+from tests.integration.redis import ANSWERS, RedisServer
 from tests.integration.test_kraken_client import KrakenClientTestCase
 from tests.integration.test_logui_client import LogUITestCase
 
@@ -23,13 +23,15 @@ class RedisMixin:
     def setUp(self: Any) -> None:
         self.redis = RedisServer()
         self.addCleanup(self.redis.close)
-        self.command = (*TWISTD, f"--session-store={self.redis.uri}?timeout=500ms")
+        self.command = (*TWISTD, f"--session-store={self.redis.uri}?timeout={ANSWERS:g}s")
         super().setUp()  # type: ignore[misc]
 
     def wait_for_store(self: Any, state: str) -> None:
         """Until the health page says so."""
         found = None
         while found != state:
+            # The page lives on meanwhile, and the processor is left to those who are waited for.
+            self.page.wait_for_timeout(10)
             with urlopen(f"http://127.0.0.1:{self.server.port}/healthz") as answer:
                 found = json.load(answer)["parts"]["store"]["state"]
 

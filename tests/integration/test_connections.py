@@ -105,7 +105,7 @@ class CountTests(ServedTestCase):
 
 
 class PingTests(ServedTestCase):
-    limits = Limits(ping_interval=1, ping_timeout=1, drain_timeout=0.2)
+    limits = Limits(ping_interval=1, ping_timeout=4, drain_timeout=0.2)
 
     async def test_half_a_frame_and_silence_is_dropped(self) -> None:
         """The bystander answers its pings, and stays."""

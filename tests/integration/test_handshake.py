@@ -271,6 +271,11 @@ class NoHandshakeTests(HandshakeTestCase):
         client.socket.send_raw(b"\x81\xfe\x01\x00\0\0\0\0" + b'{"payloadType":')
         await self.refused(client, "No handshake was made within 0.05 seconds.")
 
+
+class HandshakeInTimeTests(HandshakeTestCase):
+    # Enough for a handshake on a busy machine.
+    limits = Limits(handshake_timeout=2, drain_timeout=0.2)
+
     async def test_who_has_shaken_hands_may_be_silent(self) -> None:
         client, silent = await self.greet(), await self.connect()
         self.assertEqual((await silent.hear())["statusCode"], "400")

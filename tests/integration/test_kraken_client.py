@@ -3,7 +3,6 @@ from typing import Any
 from playwright.sync_api import Page, Route
 
 from tests.integration.client_pages import ClientTestCase
-from tests.integration.process import logui_json
 
 MAKE = """
 import { DataKraken, SOCKET_EVENT } from "/client/kraken.js";
@@ -25,7 +24,7 @@ class KrakenClientTestCase(ClientTestCase):
     def options(self, **more: Any) -> dict[str, Any]:
         return {
             "url": f"http://127.0.0.1:{self.network.port}/kraken/init",
-            "token": self.flight["token"],
+            "token": self.token,
             **more,
         }
 
@@ -101,10 +100,7 @@ class StreamTests(KrakenClientTestCase):
         self.assertEqual(moves[-1], 1234)
 
     def test_only_what_the_flight_allows(self) -> None:
-        flight = logui_json(
-            self.data_dir,
-            *("flight", "create", "--application", "Study", "--name", "Few", "--domain", "127.0.0.1"),
-        )
+        token = self.new_token("Few")
         said: dict[str, Any] = {}
 
         def narrow(route: Route) -> None:
@@ -114,7 +110,7 @@ class StreamTests(KrakenClientTestCase):
             route.fulfill(response=answer, json=said)
 
         self.page.route("**/kraken/init", narrow)
-        page = self.open(token=flight["token"])
+        page = self.open(token=token)
         page.mouse.move(30, 30)
         page.keyboard.press("a")
         self.assertFalse(page.evaluate("kraken.Log('x')"))
@@ -152,7 +148,8 @@ class StateTests(KrakenClientTestCase):
         self.wait_for("window.kraken?.meta")
         self.page.clock.run_for(20_000)
         asked.clear()
-        self.assertTrue(self.page.evaluate("kraken.Listen()"))
+        with self.page.expect_request(lambda request: request.method == "POST"):
+            self.assertTrue(self.page.evaluate("kraken.Listen()"))
         self.assertEqual(asked.count("POST"), 1)
 
     def test_again_after_the_end(self) -> None:

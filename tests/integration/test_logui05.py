@@ -9,6 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from logui_tx import service
 from logui_tx.errors import RegistryError
 from logui_tx.model import Flight, Limits
 from logui_tx.web import websocket
@@ -68,6 +69,20 @@ class CodeTests(LogUI05TestCase):
         for code, fault in zip(range(4002, 4008), [*wrong, None], strict=True):
             await self.refused(code, self.hello(**wrong))
             wrong.pop(fault or "", None)
+
+    async def test_strict_sessions(self) -> None:
+        self.registry.change_flight(self.flight.id, strict_sessions=True)
+        for session in ("5cdfc67b-52a7-4c14-b743-a2f999ba546e", "", "x" * 9000):
+            await self.refused(4006, self.hello(sessionID=session), "unknown or expired")
+        self.registry.set_active(self.flight.id, False)
+        await deferLater(reactor, 0.6)  # as old as the registry's answers may be
+        await self.refused(4006, self.hello(sessionID="unknown"))
+        await self.refused(4007, self.hello(sessionID=None))
+        self.registry.set_active(self.flight.id, True)
+        await deferLater(reactor, 0.6)
+        client = await self.greet()
+        await self.go(client)
+        self.assertFalse((await self.greet(client.session)).welcome["payload"]["newSessionCreated"])
 
     async def test_a_flight_that_is_gone(self) -> None:
         self.registry.delete_flight(self.flight.id)
@@ -247,6 +262,17 @@ class ComeBackTests(LogUI05TestCase):
         client.socket.resume_reading()
         await self.comes_back(client)
         await stopped
+
+
+class StopTests(LogUI05TestCase):
+    async def test_who_does_not_go_is_hung_up_on_once(self) -> None:
+        """Also where the drain ends before its time is over: nothing of it is left behind."""
+        self.patch(service, "GOODBYE_TIMEOUT", 0.05)
+        client = await self.greet()
+        client.socket.pause_reading()
+        await self.stop()
+        self.assertEqual(self.session(client.session).end_reason, "serverShutdown")
+        client.socket.abort()
 
 
 class OverloadTests(LogUI05TestCase):

@@ -23,7 +23,7 @@ class LogUITestCase(ClientTestCase):
 
     def options(self, **more: Any) -> dict[str, Any]:
         endpoint = f"http://127.0.0.1:{self.network.port}/logui/endpoint/0.4.0/"
-        plain = {"endpoint": endpoint, "token": self.flight["token"], "listeners": [], "sampling": 0}
+        plain = {"endpoint": endpoint, "token": self.token, "listeners": [], "sampling": 0}
         return {**plain, **more}
 
     def open(self, path: str = "/", **more: Any) -> Page:

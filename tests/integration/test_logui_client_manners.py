@@ -5,7 +5,6 @@ from typing import Any
 
 from playwright.sync_api import Error
 
-from tests.integration.process import logui_json
 from tests.integration.test_logui_client import START, LogUITestCase
 
 CONSENT = "options.consent = new Promise((yes, no) => Object.assign(window, { yes, no }));" + START
@@ -53,7 +52,7 @@ class ConsentTests(LogUITestCase):
                 logui.start({ token: "ignored" });
                 logui.setData({ c: 3 });
             }""",
-            self.flight["token"],
+            self.token,
         )
         self.assertFalse(self.page.evaluate("logui.log('early')"))
         self.assertEqual(self.page.evaluate("[logui.state, logui.counts.captured]"), ["waiting", 0])
@@ -161,16 +160,13 @@ class StartingTests(LogUITestCase):
 
     def test_two_clients_on_a_page(self) -> None:
         """Of one flight: each has its own payloads; of another flight: nothing in common."""
-        other = logui_json(
-            self.data_dir,
-            *("flight", "create", "--application", "Study", "--name", "Other", "--domain", "127.0.0.1"),
-        )
+        token = self.new_token("Other")
         self.page.evaluate(
             """async ([options, token]) => {
                 const { LogUI } = await import("/client/logui.js");
                 window.all = [logui, new LogUI(options).start(), new LogUI({ ...options, token }).start()];
             }""",
-            [self.options(), other["token"]],
+            [self.options(), token],
         )
         for _ in range(2):
             self.wait_for("all.every(({ state }) => state === 'listening')")
@@ -246,8 +242,10 @@ class UnkindTests(LogUITestCase):
         self.pages.headers = {
             "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval'; connect-src 'none'"
         }
-        # The browser then says nothing at all: the client's patience ends it.
-        self.page.clock.install()
+        # The browser then says nothing at all: the client's patience ends it. A clock that ran on would
+        # bring the next attempt.
+        self.page.clock.install(time=1_800_000_000)
+        self.page.clock.pause_at(1_800_000_001)
         self.use(START, **self.options())
         self.visit()
         self.wait_for("window.logui?.state === 'connecting'")
@@ -269,7 +267,7 @@ class UnkindTests(LogUITestCase):
 
     def test_another_origins_page_loads_it_from_the_server(self) -> None:
         origin = f"http://127.0.0.1:{self.server.port}"
-        options: dict[str, Any] = {"token": self.flight["token"], "listeners": []}
+        options: dict[str, Any] = {"token": self.token, "listeners": []}
         self.use(START.replace('"/client/', f'"{origin}/client/'), **options)
         self.visit()
         self.wait_for("window.logui?.state === 'listening'")

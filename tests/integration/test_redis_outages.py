@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from logui_tx.numbers import BLIND
 from logui_tx.stores.redis import store as redis_store
+from tests.integration.redis import ANSWERS
 from tests.integration.served import Client
 from tests.integration.two_servers import TwoServersTestCase, jumps
 
@@ -94,13 +95,18 @@ class OutageTests(TwoServersTestCase):
         await self.under_load(*[(self.redis.stop, self.redis.start)] * 3)
 
     async def test_frozen(self) -> None:
-        await self.under_load(*[(self.redis.freeze, self.redis.thaw)] * 2)
+        await self.under_load(*[(self.silence, self.speech)] * 2)
 
     async def test_client_pause(self) -> None:
         def pause() -> None:
-            self.redis.cli("client", "pause", "2500", "all")
+            self.wait_at_most(0.5)
+            self.redis.cli("client", "pause", "600000", "write")
 
-        await self.under_load((pause, lambda: None))
+        def go_on() -> None:
+            self.wait_at_most(ANSWERS)
+            self.redis.cli("client", "unpause")
+
+        await self.under_load((pause, go_on))
 
     async def test_a_full_memory(self) -> None:
         def limit(size: str) -> Callable[[], Any]:

@@ -19,7 +19,7 @@ from logui_tx.stores import open_store
 from logui_tx.stores.redis import store as redis_store
 from logui_tx.stores.redis.store import RedisSessionStore
 from logui_tx.testing import SharedSessionStoreContract
-from tests.integration.redis import RedisServer
+from tests.integration.redis import ANSWERS, RedisServer, wait_at_most
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -28,14 +28,22 @@ async def until(true: Callable[[], bool]) -> None:
         await deferLater(reactor, 0.005)
 
 
+# Of a time in ms: every key is as much nearer to its end.
+PASS_TIME = """
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local left = redis.call('PTTL', key)
+  if left >= 0 then redis.call('PEXPIRE', key, left - tonumber(ARGV[1])) end
+end
+"""
+
+
 class RedisContractTests(SharedSessionStoreContract, TestCase):
     timeout = 60
-    ttl = 0.4
 
     def make_stores(self, clock: Clock) -> Sequence[ISessionStore]:
         self.redis = RedisServer()
         self.addCleanup(self.redis.close)
-        return [open_store(self.redis.uri, reactor) for _ in range(3)]
+        return [open_store(f"{self.redis.uri}?timeout={ANSWERS:g}s", reactor) for _ in range(3)]
 
     def setUp(self) -> Deferred[None]:
         super().setUp()
@@ -47,7 +55,7 @@ class RedisContractTests(SharedSessionStoreContract, TestCase):
         return Deferred.fromCoroutine(ready())
 
     async def pass_time(self, seconds: float) -> None:
-        await deferLater(reactor, seconds)
+        self.redis.cli("eval", PASS_TIME, "0", str(round(seconds * 1000)))
 
     async def settle(self) -> None:
         # Redis answers the teller after it has written to the hearers.
@@ -68,7 +76,7 @@ class RedisTestCase(TestCase):
         self.backs = 0
 
     def open(self, uri: str | None = None, server: str = "me") -> RedisSessionStore:
-        store = open_store(uri or self.redis.uri + "?timeout=300ms", reactor)
+        store = open_store(uri or f"{self.redis.uri}?timeout={ANSWERS:g}s", reactor)
         assert isinstance(store, RedisSessionStore)
         self.addCleanup(store.close)
         store.start(server, lambda _message: None, self.back)
@@ -76,6 +84,15 @@ class RedisTestCase(TestCase):
 
     def back(self) -> None:
         self.backs += 1
+
+    def silence(self, store: RedisSessionStore) -> None:
+        """Redis answers nobody until :meth:`speech`."""
+        wait_at_most(0.3, store)
+        self.redis.freeze()
+
+    def speech(self, store: RedisSessionStore) -> None:
+        wait_at_most(ANSWERS, store)
+        self.redis.thaw()
 
     async def ready(self, uri: str | None = None, server: str = "me") -> RedisSessionStore:
         store = self.open(uri, server)
@@ -182,29 +199,32 @@ class AwayTests(RedisTestCase):
 
     async def test_a_life_that_goes_on(self) -> None:
         store = await self.ready()
-        self.redis.freeze()
+        self.silence(store)
         await store.save({"one": Kept(b"1")}, 60)
-        self.redis.thaw()
+        self.speech(store)
         await until(lambda: store.away is None)
         self.assertEqual(await store.reserve("one", 10, 0, 60), 10)
 
     async def test_no_answer_is_waited_for_once(self) -> None:
         store = await self.ready()
-        self.redis.freeze()
+        self.silence(store)
         await store.save({"one": Kept(b"1")}, 60)
         self.assertIn("no answer within 0.3 s", str(store.away))
         # From now on nobody waits: this is answered in the same turn.
         self.assertEqual(self.successResultOf(store.save({"one": Kept(b"2")}, 60)), None)
         self.assertFalse(self.successResultOf(store.keep_ticket("t", 15)))
-        self.redis.thaw()
+        self.speech(store)
         await until(lambda: store.away is None)
         self.assertEqual(await store.load("one"), Known({"me": b"2"}, 0))
 
     async def test_client_pause(self) -> None:
         store = await self.ready()
-        self.redis.cli("client", "pause", "1500", "all")
+        wait_at_most(0.3, store)
+        self.redis.cli("client", "pause", "600000", "write")
         await store.save({"one": Kept(b"1")}, 60)
         self.assertIsNotNone(store.away)
+        wait_at_most(ANSWERS, store)
+        self.redis.cli("client", "unpause")
         await until(lambda: store.away is None)
         self.assertEqual(await store.load("one"), Known({"me": b"1"}, 0))
 
@@ -245,7 +265,7 @@ class AwayTests(RedisTestCase):
 
     async def test_messages_are_heard_again(self) -> None:
         heard: list[bytes] = []
-        other = open_store(self.redis.uri, reactor)
+        other = open_store(f"{self.redis.uri}?timeout={ANSWERS:g}s", reactor)
         assert isinstance(other, RedisSessionStore)
         self.addCleanup(other.close)
         other.start("other", heard.append, lambda: None)
@@ -334,10 +354,10 @@ class TicketsWhileAwayTests(RedisTestCase):
     async def test_kept_and_used_while_away(self) -> None:
         store, other = await self.ready(), await self.ready(server="other")
         self.assertTrue(await store.keep_ticket("one", 15))
-        self.redis.freeze()
+        self.silence(store)
         self.assertTrue(await store.take_ticket("one", True, 15))
         self.assertFalse(await store.take_ticket("one", True, 15))
-        self.redis.thaw()
+        self.speech(store)
         await until(lambda: store.away is None)
         await other.when_ready()
         self.assertFalse(await other.take_ticket("one", True, 15))
@@ -346,7 +366,7 @@ class TicketsWhileAwayTests(RedisTestCase):
     async def test_two_at_once_while_no_answer_comes(self) -> None:
         store = await self.ready()
         await store.keep_ticket("one", 15)
-        self.redis.freeze()
+        self.silence(store)
         taken = await gatherResults([store.take_ticket("one", True, 15) for _ in range(3)])
         self.assertEqual(sorted(taken), [False, False, True])
 

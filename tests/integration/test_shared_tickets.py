@@ -74,13 +74,13 @@ class ShortTicketTests(SharedTicketTestCase):
 
 class AwayTests(SharedTicketTestCase):
     async def away(self) -> None:
-        self.redis.freeze()
+        self.silence()
         for service in self.services.values():
             store = service._parts.store
             await self.until(lambda store=store: store.away is not None)
 
     async def back(self) -> None:
-        self.redis.thaw()
+        self.speech()
         await self.ready()
 
     async def test_issued_and_used_while_away(self) -> None:

@@ -17,7 +17,7 @@ from logui_tx.journal.reader import JournalReader
 from logui_tx.journal.schema import open_reader
 from logui_tx.journal.segment import Kind, SegmentReader
 from logui_tx.service import LoguiService
-from tests.integration.redis import RedisServer
+from tests.integration.redis import ANSWERS, RedisServer, wait_at_most
 from tests.integration.served import Client, ServedTestCase
 
 
@@ -72,10 +72,23 @@ class TwoServersTestCase(ServedTestCase):
     def shared(self) -> dict[str, Any]:
         """The settings that make them one service."""
         return {
-            "session_store": f"{self.redis.uri}?timeout=500ms",
+            "session_store": f"{self.redis.uri}?timeout={ANSWERS:g}s",
             "database": f"sqlite:///{self.folders['a'] / 'registry.sqlite'}",
             "secret_key_file": self.folders["a"] / "secret.key",
         }
+
+    def silence(self) -> None:
+        """Redis answers nobody, and keeps all connections, until :meth:`speech`."""
+        self.wait_at_most(0.5)
+        self.redis.freeze()
+
+    def speech(self) -> None:
+        self.wait_at_most(ANSWERS)
+        self.redis.thaw()
+
+    def wait_at_most(self, seconds: float) -> None:
+        """For an answer of Redis."""
+        wait_at_most(seconds, *[service._parts.store for service in self.services.values()])
 
     async def ready(self) -> None:
         for service in self.services.values():
