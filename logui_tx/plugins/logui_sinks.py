@@ -1,6 +1,6 @@
 """The sinks that come with logui-tx."""
 
-from logui_tx.options import Parameter, duration, size, text
+from logui_tx.options import Parameter, count, duration, size, text
 from logui_tx.sinks.maker import LazySinkMaker
 from logui_tx.sinks.uri import one_of, permissions, statuses
 
@@ -93,4 +93,60 @@ clickhouse = LazySinkMaker(
         Parameter("setting", text, None, "Of ClickHouse, name=value; may be repeated.", many=True),
     ),
     extra="clickhouse",
+)
+
+# What libpq reads by itself.
+_LIBPQ = (
+    "host",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslcrl",
+    "channel_binding",
+    "gssencmode",
+    "krbsrvname",
+    "service",
+    "passfile",
+    "options",
+    "application_name",
+    "target_session_attrs",
+    "connect_timeout",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+)
+
+postgresql = LazySinkMaker(
+    schemes=("postgresql", "postgres"),
+    summary="events and sessions in tables of a PostgreSQL database",
+    form="postgresql://user:password@host/database?table=events",
+    factory="logui_tx.sinks.postgresql:PostgreSQLSink",
+    extra="postgresql",
+    parameters=(
+        Parameter("table", text, "logui_events", "Of the events, maybe with a schema before a dot."),
+        Parameter("sessions", text, None, "Table of the sessions, in the same schema."),
+        Parameter("timeout", duration, "30s", "Longest time for a batch.", least=1),
+        *(Parameter(name, text, None, "As libpq has it.") for name in _LIBPQ),
+    ),
+)
+
+redis = LazySinkMaker(
+    schemes=("redis", "rediss", "redis+unix"),
+    summary="an entry of a Redis Stream for each event",
+    form="redis://user:password@host:6379/0?stream=logui",
+    factory="logui_tx.sinks.redis_stream:RedisStreamSink",
+    extra="redis",
+    parameters=(
+        Parameter("stream", text, "logui", "How the names of all keys begin."),
+        Parameter("maxlen", count, None, "About how many entries of a stream are kept.", least=1),
+        Parameter("replicas", count, "0", "How many replicas must have a batch."),
+        Parameter("lost", one_of("wait", "go-on"), "wait", "What to do when Redis has lost records."),
+        Parameter("timeout", duration, "5s", "Longest time for a command.", least=0.01),
+        Parameter("database", text, None, "With redis+unix: the number of the database."),
+        Parameter("ca", text, None, "With rediss: whose certificates are trusted, a PEM file."),
+        Parameter("cert", text, None, "With rediss: the client's certificate, a PEM file."),
+        Parameter("key", text, None, "With rediss: its key, where the certificate's file has none."),
+    ),
 )

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import cooperate
 from zope.interface.verify import verifyObject
 
 from logui_tx.errors import RecordsRefused, SinkAway
@@ -80,6 +82,11 @@ def make_batch(
 def made(seqs: Iterable[int], session: str = "s1") -> list[Record]:
     """Records of one session with these numbers."""
     return [make_record(seq, session) for seq in seqs]
+
+
+def a_turn() -> Deferred[Any]:
+    """Fires after the reactor has had its turn: a sink may say at once that the other end is away."""
+    return cooperate(iter([None])).whenDone()
 
 
 class SinkContract(TestCase):
@@ -269,6 +276,7 @@ class SinkContract(TestCase):
             try:
                 await self.write(sink, batch)
             except SinkAway:
+                await a_turn()
                 continue
             return
 
@@ -286,6 +294,7 @@ class SinkContract(TestCase):
             try:
                 await sink.open(b"")
             except SinkAway:
+                await a_turn()
                 continue
             break
         await self.written_in_the_end(sink, batch)
