@@ -31,4 +31,4 @@ def server_options(timeout: float) -> str:
 def wrong_encoding(connection: Any) -> str | None:
     """Why a database's encoding does not do: it must be one that holds every text."""
     encoding = connection.info.parameter_status("server_encoding")
-    return None if encoding == "UTF8" else f"a database whose encoding is UTF8 is needed, not {encoding}"
+    return None if encoding == "UTF8" else f"the encoding of its database must be UTF8, not {encoding}"
