@@ -5,6 +5,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
+    "clickhouse": ["treq>=22", "twisted[tls]"],
+    "http": ["treq>=22.2", "twisted[tls]"],
+    "kafka": ["confluent-kafka>=2.6"],
     "legacy": ["Django>=4.1"],
     "postgresql": ["psycopg[binary]>=3.1"],
     "redis": ["hiredis>=2", "txredisapi>=1.6"],
@@ -53,6 +56,7 @@ setup(
         "itsdangerous>=2.2",
         "Jinja2>=3.1",
         "msgspec>=0.18",
+        "prometheus-client>=0.20",
         "publicsuffixlist>=1.0",
         "rich>=13",
         "SQLAlchemy>=2.0",

@@ -17,6 +17,8 @@
     ├── NotStored               events could not be written; nothing of the payload is stored
     ├── Superseded              a page load has gone on at another server while it shook hands here
     ├── StoreAway               the session store does not answer
+    ├── SinkAway                a sink takes nothing at the moment; may say when to try again
+    ├── RecordsRefused          a sink will never take these records
     ├── RegistryError           an application or flight cannot be made, found or changed
     │   ├── UnknownApplication
     │   ├── UnknownFlight
@@ -28,7 +30,8 @@
     ├── BadExport               a download of the released LogUI server that breaks off or is none
     └── JournalError
         ├── CorruptSegment          a checksum or a length does not hold
-        └── UnknownSession
+        ├── UnknownSession
+        └── UnknownSink
 """
 
 from __future__ import annotations
@@ -127,6 +130,21 @@ class StoreAway(LoguiError):
     """The session store does not answer, or refuses to keep anything."""
 
 
+class SinkAway(LoguiError):
+    """A sink takes nothing at the moment: the same batch is offered again.
+
+    ``retry_after`` is the least number of seconds until then, where the sink was told one.
+    """
+
+    def __init__(self, text: str, retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class RecordsRefused(LoguiError):
+    """A sink will never take this batch as it is; nothing of it may have been kept."""
+
+
 class RegistryError(LoguiError):
     """An application or flight cannot be made, found or changed."""
 
@@ -177,3 +195,7 @@ class CorruptSegment(JournalError):
 
 class UnknownSession(JournalError):
     """There is no session of this id."""
+
+
+class UnknownSink(JournalError):
+    """The journal was never delivered to a sink of this name."""

@@ -149,7 +149,7 @@ class Intake:
         self._limits = limits
         self._epoch = 0
         self._in_flight: deque[Entry] = deque()
-        self._in_flight_bytes = 0
+        self.in_flight_bytes = 0
         self._unpublished: deque[_Commit] = deque()
         self._when_idle: list[Deferred[None]] = []
         self._when_clear: dict[Callable[[], None], None] = {}
@@ -259,7 +259,7 @@ class Intake:
     @property
     def congested(self) -> bool:
         """Whether so much waits for the journal that nothing more should be read."""
-        return self._in_flight_bytes > self._limits.max_in_flight
+        return self.in_flight_bytes > self._limits.max_in_flight
 
     def when_clear(self, call: Callable[[], None]) -> None:
         """Call once the congestion is over; once also for who asks again before."""
@@ -346,7 +346,7 @@ class Intake:
         landed = self._in_flight.popleft()
         assert landed is entry, "the journal answers in order"
         entry.context.session.in_flight -= 1
-        self._in_flight_bytes -= entry.size
+        self.in_flight_bytes -= entry.size
 
     # --- the way there
 
@@ -388,7 +388,7 @@ class Intake:
         )
         session.in_flight += 1
         self._in_flight.append(entry)
-        self._in_flight_bytes += entry.size
+        self.in_flight_bytes += entry.size
         self._append(entry)
         return done
 

@@ -6,7 +6,7 @@ A Deferred named here fires in the reactor's thread, and never after the part wa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import Attribute, Interface
 
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
         Known,
         Leave,
         Receipt,
+        Record,
         Reply,
+        Session,
+        SinkBatch,
+        SinkURI,
         Welcome,
     )
 
@@ -187,3 +191,74 @@ class ISessionStore(Interface):
 
     def close() -> Deferred[None]:
         """Lets go of everything; fires with None. Idempotent."""
+
+
+class ISink(Interface):
+    """Where stored events go. Batches come one at a time, each in the journal's order.
+
+    What a sink has taken may be offered again: after a crash, or after a failure of which nobody knows how
+    far it went. It must be there once nevertheless; ``record_id`` tells, and so does the batch's ``id`` where
+    :meth:`prepare` keeps batches as they are.
+    """
+
+    def open(state: bytes) -> Deferred[None]:
+        """Get ready. ``state`` is what the last :meth:`write` or :meth:`prepare` fired with, b"" at first.
+
+        Fails with :class:`SinkAway`; it is then called again. So it is where what the sink fired with could
+        not be saved: ``state`` is then an older one.
+        """
+
+    def prepare(batch: SinkBatch) -> Deferred[bytes] | None:
+        """Called before each :meth:`write`; None where there is nothing to prepare.
+
+        What it fires with is saved with the batch's bounds before the batch is written; after a crash,
+        :meth:`open` is given it and the same batch is offered first. Fails as :meth:`write`.
+        """
+
+    def write(batch: SinkBatch) -> Deferred[bytes]:
+        """Keep the batch: fires when all of it will outlast a crash of either end, with the sink's own state.
+
+        Fails with :class:`SinkAway` where the batch may be offered again later, and with
+        :class:`RecordsRefused` where that would be in vain, having kept nothing of it: it is then offered in
+        halves, until what cannot be taken is found. Any other failure counts as :class:`SinkAway`, and is a
+        fault of the sink's.
+        """
+
+    def close() -> Deferred[None]:
+        """Let go of everything; fires with None. Nothing is written meanwhile. Idempotent."""
+
+
+class ISinkMaker(Interface):
+    """A kind of sink: a plugin in ``logui_tx.plugins``, or an entry point in the group ``logui_tx.sinks``."""
+
+    schemes = Attribute("tuple[str, ...]: of the URIs that name it")
+    summary = Attribute("str: what it does, in a line")
+    form = Attribute("str: how its URI is written, as an example")
+    parameters = Attribute("tuple[Parameter, ...]: of the URI's query, besides those that every sink has")
+
+    def make(uri: SinkURI, reactor: Any) -> ISink:
+        """Raises :class:`BadOption` with what would be right, also where an extra is not installed."""
+
+
+class IStep(Interface):
+    """Something done to each record and session on its way to a sink."""
+
+    def record(record: Record) -> Record | None:
+        """The record as it goes on, or None where it does not; pure but for what earlier records told.
+
+        Where it fails, the record is set apart as if the sink had refused it.
+        """
+
+    def session(session: Session) -> Session:
+        """The session as it goes on."""
+
+
+class IStepMaker(Interface):
+    """A kind of step: a plugin as :class:`ISinkMaker`, or an entry point in the group ``logui_tx.steps``."""
+
+    name = Attribute("str: as it is written before the colon")
+    summary = Attribute("str: what it does, in a line")
+    form = Attribute("str: how it is written, as an example")
+
+    def make(argument: str) -> IStep:
+        """Raises ValueError with what would be right."""

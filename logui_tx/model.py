@@ -6,8 +6,9 @@ Times are UNIX milliseconds in UTC unless a name says otherwise; ids are UUID4 s
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 @frozen
@@ -253,6 +254,82 @@ class Session:
     @property
     def duration(self) -> float | None:
         return None if self.ended_at is None else (self.ended_at - self.started_at) / 1000
+
+
+@frozen(order=True)
+class Position:
+    """A place in the journal: behind all earlier segments, and behind ``event`` events of this one.
+
+    A segment's sessions are behind its last event: they are passed where the next segment begins.
+    """
+
+    segment: int = 0
+    event: int = 0
+
+
+@frozen
+class Record:
+    """One logged event and what the server knows of it (DESIGN, *The faces*).
+
+    ``received_at`` is ISO 8601; ``client_time`` and ``clock_offset`` are in ms, None where the client told
+    no time. ``app_data`` and ``event`` are JSON objects on one line, otherwise as the client wrote them.
+    ``record_id`` is the same wherever and whenever the record is given away; ``position`` is before it.
+    """
+
+    record_id: str
+    application_id: str
+    flight_id: str
+    session_id: str
+    seq: int
+    received_at: str
+    client_time: int | None
+    clock_offset: int | None
+    dialect: str
+    app_data: bytes
+    event: bytes
+    position: Position = Position()
+
+
+@frozen
+class SinkBatch:
+    """What a sink is given at once: the journal's events from ``first`` to ``after``, in their order.
+
+    ``sessions`` are those that began, went on or ended meanwhile, each once, as they stand by now; a session
+    with the same ``id`` that was given earlier is replaced.
+    """
+
+    journal_id: str
+    first: Position
+    after: Position
+    records: tuple[Record, ...] = ()
+    sessions: tuple[Session, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The same for the same events, offered again, and for no others.
+
+        Sessions do not count, because they may be others the next time; of a batch without events that was
+        halved they are all that tells which half it is.
+        """
+        first, after, sessions = self.first, self.after, self.sessions
+        bounds = f"{self.journal_id}-{first.segment}-{first.event}-{after.segment}-{after.event}"
+        return bounds if self.records or not sessions else f"{bounds}-{sessions[0].id}-{len(sessions)}"
+
+
+@frozen
+class SinkURI:
+    """A sink's URI, read: ``scheme://user:password@host/path?parameters``.
+
+    ``host`` is everything between the credentials and the path, maybe several hosts with ports; user,
+    password and path are decoded. ``parameters`` are the sink's own, as its maker's table reads them.
+    """
+
+    scheme: str
+    host: str = ""
+    path: str = ""
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    parameters: dict[str, Any] = field(factory=dict)
 
 
 @frozen

@@ -77,10 +77,11 @@ def level(value: str) -> int:
 
 
 @frozen
-class Option:
-    """``name`` as users write it; ``default`` in the same form; ``limit`` if it is a field of Limits.
+class Parameter:
+    """Something to be set by name: ``default`` is in the form in which users write it, None for none.
 
-    ``least`` is the smallest number that makes sense.
+    ``read`` makes the value of a text, or raises ValueError with what would be right; ``least`` is the
+    smallest number that makes sense.
     """
 
     name: str
@@ -88,9 +89,22 @@ class Option:
     default: str | None
     help: str
     many: bool = False
+    least: float = 0
+
+    def value(self, written: str) -> Any:
+        """Raises ValueError."""
+        found = self.read(written)
+        if isinstance(found, int | float) and found < self.least:
+            raise ValueError(f"at least {self.least:g} is expected")
+        return found
+
+
+@frozen
+class Option(Parameter):
+    """An option of the server. ``flag``: it is given without a value; ``limit``: it is a field of Limits."""
+
     flag: bool = False
     limit: bool = False
-    least: float = 0
 
     @property
     def key(self) -> str:
@@ -122,6 +136,9 @@ OPTIONS = (
         "File of the SECRET_KEY of a released LogUI server, whose tokens are accepted.",
     ),
     Option("trusted-proxy", network, None, "Proxy whose forwarded addresses count.", many=True),
+    Option("sink", text, None, "URI of a sink to which stored events are delivered.", many=True),
+    Option("sink-alarm", duration, "1m", "How far behind a sink may be before health is degraded."),
+    Option("metrics-from", network, "127.0.0.1", "Who may read /metrics.", many=True),
     Option("demo", text, None, "Make the flight Demo for localhost and serve /demo/.", flag=True),
     Option("handshake-timeout", duration, "10s", "Time for a client's handshake.", limit=True, least=0.001),
     Option("resume-window", duration, "30m", "How long a session may rest and be resumed.", limit=True),
@@ -202,6 +219,9 @@ class Settings:
     secret_key_file: Path | None = None
     legacy_secret_key_file: Path | None = None
     trusted_proxy: tuple[Network, ...] = ()
+    sink: tuple[str, ...] = ()
+    sink_alarm: float = 60.0
+    metrics_from: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.1"),)
     demo: bool = False
     commit_delay: float = 0.0
     compression: int = 1
@@ -270,9 +290,6 @@ def _read_one(option: Option, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str if option.read is text else str | int | float):
         raise BadOption(f"{option.name}: {value!r} is of the wrong kind")
     try:
-        found = option.read(str(value))
+        return option.value(str(value))
     except ValueError as error:
         raise BadOption(f"{option.name}: {value!r} does not do: {error}") from None
-    if isinstance(found, int | float) and found < option.least:
-        raise BadOption(f"{option.name}: {value!r} does not do: at least {option.least:g} is expected")
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import IO, Any
@@ -10,27 +9,26 @@ from typing import IO, Any
 from attrs import define, evolve
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred, succeed
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from logui_tx import data_folder
 from logui_tx.conversation import Admit, Conversation
+from logui_tx.delivery.deliveries import Deliveries
 from logui_tx.dialects.kraken import Kraken
 from logui_tx.dialects.logui04 import LogUI04
 from logui_tx.dialects.logui05 import LogUI05
-from logui_tx.errors import CannotListen, HandshakeRefused, NotStored, Refusal, RegistryError
+from logui_tx.errors import HandshakeRefused, NotStored, Refusal, RegistryError
 from logui_tx.intake import Intake
 from logui_tx.interfaces import IDialect, IPeer, ISessionStore
 from logui_tx.journal.entry import Entry
 from logui_tx.journal.gatherer import TurnGatherer
 from logui_tx.journal.lookup import SessionLookup
 from logui_tx.journal.writer import JournalWriter
-from logui_tx.model import Close, Connection, Flight, Hello
+from logui_tx.listening import listen, url
+from logui_tx.model import Close, Connection, Flight, Hello, Position
 from logui_tx.options import Settings
 from logui_tx.registry.admission import Admission
 from logui_tx.registry.database import migrate, open_engine
@@ -45,6 +43,7 @@ from logui_tx.web.device import device_of
 from logui_tx.web.gate import RESERVED_DESCRIPTORS, Gate, descriptors
 from logui_tx.web.health import Health, HealthPage, State
 from logui_tx.web.kraken import InitPage, TicketDesk, allow_if_any
+from logui_tx.web.metrics import Figures, MetricsPage
 from logui_tx.web.pages import demo_page, index_page
 from logui_tx.web.rate import Rate
 from logui_tx.web.site import Folder, Page, Root, client_files, make_site, static_files
@@ -56,12 +55,6 @@ log = Logger()
 
 GOODBYE_TIMEOUT = 2.0
 """Seconds for the clients' half of the closing handshake at the end."""
-
-BACKLOG = 4096
-"""Connections that may wait to be taken, unless an endpoint says ``backlog=``: clients that were dropped
-together come back together, and with Twisted's 50 the last would wait for many seconds."""
-
-_EVERYWHERE = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - to be shown, not to be bound
 
 
 @define(eq=False)
@@ -78,6 +71,7 @@ class _Parts:
     intake: Intake
     sharing: Sharing
     sessions: LiveSessions
+    deliveries: Deliveries
 
 
 class LoguiService(Service):
@@ -108,7 +102,7 @@ class LoguiService(Service):
         """Take the ports; raises :class:`CannotListen`."""
         Service.privilegedStartService(self)
         for description in self._settings.listen:
-            self.ports.append(self._listen(description))
+            self.ports.append(listen(self._reactor, description, self._site))
 
     def startService(self) -> None:
         """Open the parts; raises :class:`CannotStart`."""
@@ -131,31 +125,7 @@ class LoguiService(Service):
 
     def addresses(self) -> list[str]:
         """Where it listens, as URLs where that is possible."""
-        return [_url(port) for port in self.ports]
-
-    def _listen(self, description: str) -> IListeningPort:
-        try:
-            endpoint = serverFromString(self._reactor, description)
-        except ImportError as error:
-            raise CannotListen(
-                f"the endpoint {description!r} needs the extra logui-tx[tls]: {error}"
-            ) from None
-        except (ValueError, TypeError, LookupError, OSError) as error:
-            raise CannotListen(f"the endpoint {description!r} cannot be used: {error}") from None
-        outcome: list[Any] = []
-        endpoint.listen(self._site).addBoth(outcome.append)
-        if not outcome:
-            raise CannotListen(f"the endpoint {description!r} cannot be listened on at once")
-        if isinstance(outcome[0], Failure):
-            failed = outcome[0].value
-            why = failed.socketError if isinstance(failed, CannotListenError) else failed
-            # The reason first: a daemon's parent shows no more than the beginning.
-            raise CannotListen(f"{getattr(why, 'strerror', None) or why}: cannot listen on {description}")
-        port: IListeningPort = outcome[0]
-        listening: socket.socket | None = getattr(port, "socket", None)
-        if listening is not None and "backlog=" not in description:
-            listening.listen(BACKLOG)
-        return port
+        return [url(port) for port in self.ports]
 
     def _open(self) -> _Parts:
         settings, limits = self._settings, self._settings.limits
@@ -172,15 +142,20 @@ class LoguiService(Service):
         store = open_store(settings.session_store, self._reactor)
 
         def settled(entries: Sequence[Entry], error: NotStored | None) -> None:
-            self._reactor.callFromThread(intake.settled, entries, error)
+            self._reactor.callFromThread(settle, entries, error)
+
+        def settle(entries: Sequence[Entry], error: NotStored | None) -> None:
+            intake.settled(deliveries.settled(entries, error), error)
 
         journal = JournalWriter(
             folder, settled, compression=settings.compression, commit_delay=settings.commit_delay
         )
+        deliveries = Deliveries(self._reactor, folder, settings.sink, journal.append)
         intake = Intake(self._reactor, TurnGatherer(self._reactor, journal.append).append, limits)
         lost = journal.start(intake.now())
         if lost:
             log.warn("{lost} sessions were left open by a crash and are closed as lost", lost=lost)
+        deliveries.start(Position(journal.next_segment), intake.now)
         lookup = SessionLookup(self._reactor, folder)
         sharing = Sharing(self._reactor, intake, store, lookup.find, limits, journal.journal_id)
         sessions = LiveSessions(self._reactor, intake, sharing, limits)
@@ -188,8 +163,9 @@ class LoguiService(Service):
         live.start()
         sharing.flight_changed = live.forget
         sharing.start()
+        admission = Admission(live, signer)
         return _Parts(
-            lock, keys, journal, lookup, live, Admission(live, signer), store, intake, sharing, sessions
+            lock, keys, journal, lookup, live, admission, store, intake, sharing, sessions, deliveries
         )
 
     def _lay_out(self) -> None:
@@ -201,9 +177,13 @@ class LoguiService(Service):
             "store": self._store_health,
             "listeners": self._listeners_health,
         }
+        if self._settings.sink:
+            checks["sinks"] = self._sinks_health
         self._root.putChild(b"", Page(index_page(self._settings.demo)))
         self._root.putChild(b"healthz", HealthPage(self._reactor, checks))
         self._root.putChild(b"readyz", HealthPage(self._reactor, checks))
+        allowed, trusted = self._settings.metrics_from, self._settings.trusted_proxy
+        self._root.putChild(b"metrics", MetricsPage(self._figures, allowed, trusted))
         self._root.putChild(b"static", static_files())
         self._root.putChild(b"client", client_files())
         logui04, logui05 = LogUI04(limits.max_events), LogUI05(limits.max_events)
@@ -313,8 +293,25 @@ class LoguiService(Service):
         await store.check()
         return Health(detail=f"{store.name}, {store.servers} servers" if store.shared else store.name)
 
+    async def _sinks_health(self) -> Health:
+        late = self._parts.deliveries.late(self._settings.sink_alarm)
+        return Health(State.DEGRADED, "; ".join(late)) if late else Health()
+
     async def _listeners_health(self) -> Health:
         return Health(State.FAILING, "the server is shutting down") if self._stopping else Health()
+
+    def _figures(self) -> Figures:
+        parts = self._parts
+        return Figures(
+            now=parts.intake.now(),
+            events=parts.intake.stored_events,
+            connections=len(self._sockets),
+            sessions=sum(1 for session in parts.intake.live.values() if session.sockets),
+            in_flight=parts.intake.in_flight_bytes,
+            journal_failing=parts.journal.trouble() is not None,
+            store_away=parts.store.away is not None,
+            sinks=parts.deliveries.progress(),
+        )
 
     # --- stop
 
@@ -348,6 +345,7 @@ class LoguiService(Service):
         await parts.intake.when_idle()
         parts.sessions.stop()
         parts.sharing.stop()
+        await parts.deliveries.stop(self._settings.limits.drain_timeout)
         await deferToThread(parts.journal.stop)
         await parts.registry.stop()
         await parts.lookup.stop()
@@ -384,12 +382,3 @@ class LoguiService(Service):
         if self._enough is not None:
             enough, self._enough = self._enough, None
             enough.callback(None)
-
-
-def _url(port: IListeningPort) -> str:
-    address: Any = port.getHost()
-    host = getattr(address, "host", None)
-    if host is None:
-        return str(address)
-    shown = "localhost" if host in _EVERYWHERE else host
-    return f"http://{f'[{shown}]' if ':' in shown else shown}:{address.port}/"

@@ -44,6 +44,23 @@ class Options(usage.Options):
         print(f"logui-tx {__version__}")  # noqa: T201
         sys.exit(0)
 
+    def opt_help_sinks(self) -> None:
+        """List the kinds of sinks that are installed, and exit."""
+        from logui_tx.delivery.help import sinks_help
+
+        print(sinks_help())  # noqa: T201
+        sys.exit(0)
+
+    def opt_help_sink(self, name: str) -> None:
+        """Explain a kind of sink and its parameters, and exit."""
+        from logui_tx.delivery.help import sink_help
+
+        try:
+            print(sink_help(name))  # noqa: T201
+        except CannotStart as error:
+            sys.exit(f"twistd logui: {error}")
+        sys.exit(0)
+
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
             raise usage.UsageError(f"{arguments[0]!r} is not an option; see --help")

@@ -108,7 +108,7 @@ class ImportTests(SynchronousTestCase):
         self.assertEqual(self.importers("autobahn"), AUTOBAHN)
 
     def test_txredisapi(self) -> None:
-        self.assertEqual(self.importers("txredisapi"), {"logui_tx.stores.redis.link"})
+        self.assertEqual(self.importers("txredisapi"), {"logui_tx.redis.link"})
 
     def test_django(self) -> None:
         self.assertEqual(self.importers("django"), {"logui_tx.registry.legacy"})

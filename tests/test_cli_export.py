@@ -17,8 +17,8 @@ from typing import Any
 from click.testing import Result
 
 from logui_tx.export import jsonl
-from logui_tx.export.records import FIELDS
 from logui_tx.journal.schema import open_journal
+from logui_tx.records import FIELDS
 from tests.journals import NOW, MadeJournal, event, made_journal
 from tests.test_cli_registry import CommandTestCase
 

@@ -27,6 +27,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOTHING = {
     "database": "in the data folder",
     "secret-key-file": "in the data folder",
+    "sink": "none",
     "legacy-secret-key-file": "none",
     "trusted-proxy": "none",
     "demo": "off",

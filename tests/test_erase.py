@@ -9,11 +9,12 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import CorruptSegment, JournalError, UnknownSession
-from logui_tx.export.records import Record, Selection, records
+from logui_tx.export.records import Selection, records
 from logui_tx.journal import erase
 from logui_tx.journal.erase import erase_session
 from logui_tx.journal.schema import FILE, open_journal
 from logui_tx.journal.segment import Kind, SegmentReader
+from logui_tx.model import Record
 from tests.journals import MadeJournal, MadeSession, made_journal, reading
 
 SECRET = "SECRET-MARKER-7141"

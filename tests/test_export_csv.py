@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from logui_tx.export import csv_file
 from logui_tx.export.csv_file import cell, flatten
-from logui_tx.export.records import FIELDS, Selection, Tally
+from logui_tx.export.records import Selection, Tally
+from logui_tx.records import FIELDS
 from tests.journals import NOW, made_journal, reading
 from tests.test_export_records import ExportTestCase, names, unhurried, values
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logui_tx.export import logui
-from logui_tx.export.records import Record, Tally
+from logui_tx.export.records import Tally
+from logui_tx.model import Record
 from tests.journals import NOW
 from tests.test_export_records import ExportTestCase, texts, unhurried, values
 

@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.dialects import BY_NAME
 from logui_tx.errors import JournalError, UnknownSession
-from logui_tx.export.records import Record, Selection, Tally, events_of, records
+from logui_tx.export.records import Selection, Tally, events_of, records
 from logui_tx.export.text import ascii_json, one_line, shown
+from logui_tx.model import Position, Record
 from tests.journals import NOW, MadeJournal, made_journal, reading
 
 
@@ -54,6 +55,7 @@ class RecordTests(ExportTestCase):
                     dialect="logui-0.4",
                     app_data=b'{"k" : "v"}',
                     event=b'{"clientDateTime": 1760000000.5, "n": 1e400}',
+                    position=Position(1, 0),
                 )
             ],
         )

@@ -38,7 +38,7 @@ def shipped() -> set[str]:
     return {
         str(path.relative_to(ROOT))
         for path in (ROOT / "logui_tx").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and path.name != "dropin.cache"
     }
 
 

@@ -37,7 +37,7 @@ class ParameterTests(SynchronousTestCase):
     def test_nothing_waits_for_ever(self) -> None:
         found = parameters("postgresql://h/db")
         self.assertEqual((found["connect_timeout"], found["tcp_user_timeout"]), ("5", "10000"))
-        for setting in ("statement_timeout=5s", "lock_timeout=5s"):
+        for setting in ("statement_timeout=5000 ", "lock_timeout=5000 "):
             self.assertIn(setting, str(found["options"]))
 
     def test_what_is_given_wins(self) -> None:

@@ -9,7 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import BadOption
-from logui_tx.stores.redis.address import SCHEMES, RedisAddress, read_address
+from logui_tx.redis.address import SCHEMES, RedisAddress, read_address
 
 SECRET = "s3cret"
 

@@ -86,6 +86,8 @@ class SchemaTests(SynchronousTestCase):
         first.execute("DROP VIEW sessions")
         first.execute("ALTER TABLE session DROP COLUMN client_started_at")
         first.execute("CREATE VIEW sessions AS SELECT 1 FROM session")
+        first.execute("DROP TABLE sink")
+        first.execute("DROP TABLE dead_letter")
         first.execute("INSERT INTO session VALUES (1, 'id', 'f', 'a', 'd', 5, 'u', 'o', 'r', 'v', 'w')")
         first.execute("INSERT INTO progress (session, last_activity) VALUES (1, 6)")
         first.execute("PRAGMA user_version = 1")

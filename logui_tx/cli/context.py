@@ -85,6 +85,20 @@ class Context:
         finally:
             connection.close()
 
+    @contextmanager
+    def journal_changes(self) -> Iterator[sqlite3.Connection]:
+        """A connection in a transaction of its own, also while the server runs; as :meth:`journal`."""
+        from logui_tx.journal.schema import open_journal, transaction
+
+        connection = open_journal(self.data_dir)
+        try:
+            with transaction(connection):
+                yield connection
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal cannot be written: {error}") from error
+        finally:
+            connection.close()
+
     def announce(self, flight_id: str) -> None:
         """Servers that share a session store are told at once that the flight was changed."""
         from logui_tx.neighbours import flight_changed

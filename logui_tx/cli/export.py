@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
@@ -16,6 +15,7 @@ import click
 from logui_tx.cli.context import Context, pass_context
 from logui_tx.cli.output import printable
 from logui_tx.cli.progress import bar
+from logui_tx.cli.times import read_time
 from logui_tx.errors import LoguiError
 
 if TYPE_CHECKING:
@@ -30,28 +30,13 @@ _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 
 
-def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """A date, a date and time in ISO 8601 (UTC where it names no zone), or UNIX seconds or ms; to UNIX ms."""
-    from logui_tx.dialects.times import to_milliseconds
-
-    if value is None:
-        return None
-    time = to_milliseconds(value)
-    if time is None:
-        with suppress(ValueError):
-            day = date.fromisoformat(value)
-            time = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
-    if time is None:
-        text = f"{value!r} is not a time such as 2026-11-22 or 2026-11-22T09:30:00Z."
-        raise click.BadParameter(text, ctx, param)
-    return time
-
-
 @click.command()
 @click.option("--flight", "flight_key", required=True, metavar="NAME_OR_ID", help="Whose sessions.")
 @click.option("--session", "session_id", metavar="ID", help="Only this one of them.")
-@click.option("--since", metavar="TIME", callback=_time, help="Only what was received at this time or later.")
-@click.option("--until", metavar="TIME", callback=_time, help="Only what was received before this time.")
+@click.option(
+    "--since", metavar="TIME", callback=read_time, help="Only what was received at this time or later."
+)
+@click.option("--until", metavar="TIME", callback=read_time, help="Only what was received before this time.")
 @click.option(
     "--format",
     "form",

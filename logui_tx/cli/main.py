@@ -23,6 +23,7 @@ COMMANDS = {
     "journal": "logui_tx.cli.journal:journal",
     "key": "logui_tx.cli.key:key",
     "session": "logui_tx.cli.session:session",
+    "sink": "logui_tx.cli.sink:sink",
 }
 
 _CONFIG_KEYS = ("data-dir", "database", "secret-key-file", "session-store")

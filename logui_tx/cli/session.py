@@ -108,42 +108,11 @@ def delete(context: Context, session_id: str, yes: bool, as_json: bool) -> None:
 
 
 def to_json(session: Session) -> str:
-    """A session on one line, as DESIGN, *The faces*, has it; its data as the client wrote it, in ASCII."""
-    import msgspec
-
-    from logui_tx.dialects.times import to_iso_8601
+    """A session on one line, in ASCII."""
     from logui_tx.export.text import ascii_json
+    from logui_tx.records import session_json
 
-    shape = {
-        "id": session.id,
-        "flightID": session.flight_id,
-        "applicationID": session.application_id,
-        "dialect": session.dialect,
-        "startedAt": to_iso_8601(session.started_at),
-        "endedAt": None if session.ended_at is None else to_iso_8601(session.ended_at),
-        "duration": session.duration,
-        "endReason": session.end_reason,
-        "events": session.events,
-        "userAgent": session.user_agent,
-        "origin": session.origin,
-        "referrer": session.referrer,
-        "device": _device(session.device),
-        "visitorID": session.visitor_id,
-        "appSpecificLogData": msgspec.Raw(session.app_data),
-    }
-    return ascii_json(msgspec.json.encode(shape))
-
-
-def _device(device: str | None) -> object:
-    """What a client told of its device: an object where it told one, otherwise a text."""
-    import msgspec
-
-    if device is None or not device.startswith("{"):
-        return device
-    try:
-        return msgspec.json.decode(device, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
-        return device
+    return ascii_json(session_json(session))
 
 
 def _print_json_array(sessions: Iterable[Session]) -> None:

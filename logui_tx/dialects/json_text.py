@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from itertools import accumulate
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NoReturn
@@ -80,6 +81,19 @@ def repaired(text: bytes) -> bytes | None:
     if not _SURROGATE.search(text):
         return None
     return _PAIR_OR_LONE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
+
+
+def joined(members: Mapping[str, bytes]) -> bytes:
+    """An object of members whose values are JSON already."""
+    return b"{%b}" % b",".join([string(key) + b":" + value for key, value in members.items()])
+
+
+def string(text: str) -> bytes:
+    """The text as a JSON string, lone surrogates included."""
+    try:
+        return msgspec.json.encode(text)
+    except UnicodeEncodeError:
+        return json.dumps(text).encode()
 
 
 def elements(text: bytes, most: int | None = None) -> list[bytes]:

@@ -21,7 +21,9 @@ import msgspec
 
 from logui_tx.dialects import json_text
 from logui_tx.dialects.json_text import BadJSON
-from logui_tx.export.records import FIELDS, Record, Selection, Tally, events_of, records
+from logui_tx.export.records import Selection, Tally, events_of, records
+from logui_tx.model import Record
+from logui_tx.records import FIELDS
 
 MAX_COLUMNS = 500
 MAX_DEPTH = 16

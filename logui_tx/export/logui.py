@@ -8,15 +8,14 @@ beside it as ``appSpecificLogData``. Every value stays as the client wrote it, n
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from typing import BinaryIO
 
 import msgspec
 
 from logui_tx.dialects import json_text
 from logui_tx.dialects.times import to_iso_8601
-from logui_tx.export.records import Record, Selection, Tally, records
+from logui_tx.export.records import Selection, Tally, records
+from logui_tx.model import Record
 
 
 def write(selection: Selection, file: BinaryIO, tally: Tally) -> None:
@@ -45,10 +44,10 @@ def entry(record: Record, began: int | None = None) -> bytes:
         members["appSpecificLogData"] = record.app_data
     if record.client_time is not None and "timestamps" not in members:
         members["timestamps"] = _timestamps(record.client_time, began)
-    members["sessionID"] = _text(record.session_id)
-    members["applicationID"] = _text(record.application_id)
-    members["flightID"] = _text(record.flight_id)
-    return b"{%b}" % b",".join(_pairs(members.items()))
+    members["sessionID"] = json_text.string(record.session_id)
+    members["applicationID"] = json_text.string(record.application_id)
+    members["flightID"] = json_text.string(record.flight_id)
+    return json_text.joined(members)
 
 
 def _timestamps(time: int, began: int | None) -> bytes:
@@ -56,14 +55,3 @@ def _timestamps(time: int, began: int | None) -> bytes:
     if began is not None:
         stamps["sinceSessionStartMillis"] = time - began
     return msgspec.json.encode(stamps)
-
-
-def _pairs(members: Iterable[tuple[str, bytes]]) -> Iterable[bytes]:
-    return (_text(key) + b":" + value for key, value in members)
-
-
-def _text(text: str) -> bytes:
-    try:
-        return msgspec.json.encode(text)
-    except UnicodeEncodeError:
-        return json.dumps(text).encode()  # a lone surrogate

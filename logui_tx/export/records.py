@@ -13,43 +13,7 @@ from logui_tx.errors import JournalError, UnknownSession
 from logui_tx.export.text import one_line
 from logui_tx.interfaces import IDialect
 from logui_tx.journal.reader import JournalReader, Snapshot, StoredMessage
-from logui_tx.model import Event, Session
-
-FIELDS = (
-    "recordID",
-    "applicationID",
-    "flightID",
-    "sessionID",
-    "seq",
-    "receivedAt",
-    "clientTime",
-    "clockOffset",
-    "dialect",
-    "appSpecificLogData",
-    "event",
-)
-"""A record's members, in the order of DESIGN, *The faces*."""
-
-
-@frozen
-class Record:
-    """One logged event and what the server knows of it; the fields are :data:`FIELDS`.
-
-    ``received_at`` is ISO 8601; ``client_time`` and ``clock_offset`` are in ms, None where the client told
-    no time. ``app_data`` and ``event`` are JSON objects on one line, otherwise as the client wrote them.
-    """
-
-    record_id: str
-    application_id: str
-    flight_id: str
-    session_id: str
-    seq: int
-    received_at: str
-    client_time: int | None
-    clock_offset: int | None
-    dialect: str
-    app_data: bytes
-    event: bytes
+from logui_tx.model import Event, Position, Record, Session
 
 
 @frozen
@@ -149,6 +113,7 @@ def records(message: StoredMessage, journal_id: str) -> Iterator[Record]:
             session.dialect,
             app_data if event.app_data is None else event.app_data,
             event.raw,
+            Position(message.segment, place),
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field, frozen
@@ -49,6 +51,9 @@ class SessionHandle:
 class Entry:
     """One thing to be made durable. ``kind`` None asks only to be told when all before it is settled.
 
+    ``work`` is done in the commit instead, in the writer's thread: it must do no more than execute statements
+    that cannot fail for what they are given. An entry with work belongs to no epoch.
+
     ``app_data`` is the whole application-specific data in force, encoded.
     ``epoch`` numbers the times at which the intake began anew after a failure: an entry of an epoch that
     has failed is refused, because it was stamped on top of what did not get stored.
@@ -70,6 +75,7 @@ class Entry:
     end_reason: str | None = None
     refused: bytes | None = None
     context: Any = field(default=None, repr=False)
+    work: Callable[[sqlite3.Connection], None] | None = field(default=None, repr=False)
 
     @property
     def size(self) -> int:

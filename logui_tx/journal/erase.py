@@ -9,15 +9,14 @@ a checkpoint what the log still holds.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from attrs import frozen
 
 from logui_tx.errors import CorruptSegment, JournalError, UnknownSession
-from logui_tx.journal.schema import open_journal
+from logui_tx.journal.schema import open_journal, transaction
 from logui_tx.journal.segment import Kind, Record, SegmentReader, SegmentWriter, pack_session, slices
 
 _PAGE = 256
@@ -53,13 +52,13 @@ def erase_session(data_dir: Path, session_id: str) -> Erasure:
         while True:
             numbers = _segments(connection, number, at)
             for segment in numbers:
-                with _writing(connection):
+                with transaction(connection):
                     _check_ended(connection, number, session_id)
                     rewritten += _rewrite(connection, segment, number)
             if numbers:
                 at = numbers[-1]
                 continue
-            with _writing(connection):
+            with transaction(connection):
                 _check_ended(connection, number, session_id)
                 # Nothing may have come while this was not looking: then there is more to rewrite.
                 if not _segments(connection, number, at):
@@ -159,15 +158,3 @@ def _wipe_log(connection: sqlite3.Connection) -> bool:
     """Fold the log into the file and empty it; False where readers are in the way for too long."""
     busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     return not busy
-
-
-@contextmanager
-def _writing(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:  # a full disk ends it by itself
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")

@@ -82,10 +82,10 @@ class JournalReader:
     """
 
     def __init__(self, connection: sqlite3.Connection, *, memory: int = MEMORY) -> None:
-        self._connection = connection
+        self.connection = connection
         self._memory = memory
         self._segments = SegmentReader()
-        self._app_data: dict[int, bytes] = {}
+        self._known_data: dict[int, bytes] = {}
         self.journal_id = journal_id(connection)
 
     # --- sessions
@@ -93,7 +93,7 @@ class JournalReader:
     def session(self, session_id: str) -> Session:
         """Raises :class:`UnknownSession`."""
         try:
-            row = self._connection.execute(
+            row = self.connection.execute(
                 f"SELECT {_COLUMNS} FROM sessions WHERE id = ?",  # noqa: S608 - our own column names
                 (session_id,),
             ).fetchone()
@@ -103,9 +103,17 @@ class JournalReader:
             raise UnknownSession(f"there is no session {session_id!r}")
         return Session(*row)
 
+    def session_numbered(self, number: int) -> Session | None:
+        """The session of this number; None where it was erased."""
+        row = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM sessions WHERE number = ?",  # noqa: S608 - our own column names
+            (number,),
+        ).fetchone()
+        return None if row is None else Session(*row)
+
     def snapshot(self) -> Snapshot:
         """How far the journal reaches now; with it, :meth:`sessions` can be asked again for the same."""
-        row = self._connection.execute(
+        row = self.connection.execute(
             "SELECT (SELECT max(number) FROM session), (SELECT max(id) FROM segment)"
         ).fetchone()
         return Snapshot(row[0] or 0, row[1] or 0)
@@ -120,7 +128,7 @@ class JournalReader:
         last = 0
         while True:
             condition, values = ("AND flight_id = ?", [flight_id]) if flight_id is not None else ("", [])
-            rows = self._connection.execute(
+            rows = self.connection.execute(
                 f"SELECT {_COLUMNS} FROM sessions WHERE number > ? AND number <= ? {condition}"  # noqa: S608
                 f" ORDER BY number LIMIT {_PAGE}",
                 [last, at.session, *values],
@@ -133,21 +141,19 @@ class JournalReader:
 
     def payload_ids(self, number: int) -> dict[str, int]:
         """The last stored payloadID of each instance of a session."""
-        rows = self._connection.execute(
+        rows = self.connection.execute(
             "SELECT name, last_payload_id FROM instance WHERE session = ?", (number,)
         )
         return dict(rows.fetchall())
 
     def app_data_version(self, number: int) -> int:
         """The version of a session's application-specific data in force; 0 where it has none."""
-        row = self._connection.execute(
-            "SELECT app_data FROM progress WHERE session = ?", (number,)
-        ).fetchone()
+        row = self.connection.execute("SELECT app_data FROM progress WHERE session = ?", (number,)).fetchone()
         return int(row[0] or 0) if row else 0
 
     def refused_ids(self, number: int) -> dict[str, list[int]]:
         """By instance of a session, the payloadIDs that were refused and have to come again."""
-        row = self._connection.execute("SELECT refused FROM progress WHERE session = ?", (number,)).fetchone()
+        row = self.connection.execute("SELECT refused FROM progress WHERE session = ?", (number,)).fetchone()
         return _decode_refused(row[0]) if row and row[0] else {}
 
     # --- events
@@ -224,7 +230,7 @@ class JournalReader:
             record.count,
             record.received,
             record.clock_offset,
-            self._app_data_of(record.app_data),
+            self.app_data(record.app_data),
             segment,
             first_event,
         )
@@ -240,7 +246,7 @@ class JournalReader:
         needles = {pack_session(session.number) for session in group}
         at, end = min(starts), max(ends)
         while at <= end:
-            rows = self._connection.execute(
+            rows = self.connection.execute(
                 "SELECT id, first_received, last_received, sessions FROM segment"
                 " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
                 (at, end, _PAGE),
@@ -255,20 +261,21 @@ class JournalReader:
                     continue
                 if needles.isdisjoint(held[i : i + 8] for i in range(0, len(held), 8)):
                     continue
-                row = self._connection.execute("SELECT block FROM segment WHERE id = ?", (number,)).fetchone()
+                row = self.connection.execute("SELECT block FROM segment WHERE id = ?", (number,)).fetchone()
                 if row is not None:
                     yield number, row[0]
 
-    def _app_data_of(self, version: int) -> bytes:
-        data = self._app_data.get(version)
+    def app_data(self, version: int) -> bytes:
+        """The application-specific data of this version, encoded."""
+        data = self._known_data.get(version)
         if data is None:
-            row = self._connection.execute(
+            row = self.connection.execute(
                 "SELECT value FROM app_data WHERE version = ?", (version,)
             ).fetchone()
             data = row[0] if row else b"{}"
-            if len(self._app_data) >= _PAGE:
-                self._app_data.clear()
-            self._app_data[version] = data
+            if len(self._known_data) >= _PAGE:
+                self._known_data.clear()
+            self._known_data[version] = data
         return data
 
     def jumps(self, session: Session) -> list[tuple[int, int]]:
@@ -294,7 +301,7 @@ class JournalReader:
     def check(self) -> Iterator[tuple[int, str]]:
         """Read every segment; yields the number of each that is damaged, and what is wrong with it."""
         at = 0
-        while row := self._connection.execute(
+        while row := self.connection.execute(
             "SELECT id, block FROM segment WHERE id > ? ORDER BY id LIMIT 1", (at,)
         ).fetchone():
             at = row[0]
@@ -305,12 +312,12 @@ class JournalReader:
 
     def integrity(self, most: int) -> list[str]:
         """What SQLite finds wrong with its file, ``most`` faults at most; ``["ok"]`` where it is sound."""
-        rows = self._connection.execute(f"PRAGMA integrity_check({most})").fetchall()
+        rows = self.connection.execute(f"PRAGMA integrity_check({most})").fetchall()
         return [str(row[0]) for row in rows]
 
     def counts(self) -> Counts:
         """What the journal holds now."""
-        row = self._connection.execute(
+        row = self.connection.execute(
             "SELECT (SELECT count(*) FROM session), (SELECT coalesce(sum(events), 0) FROM progress),"
             " (SELECT count(*) FROM segment)"
         ).fetchone()

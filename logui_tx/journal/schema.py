@@ -8,6 +8,7 @@
     app_data   the versions of a session's application-specific data, each whole
     instance   the last stored payloadID of each page load of a session
     segment    one row a commit: its time span, the sessions it holds, the block (see segment.py)
+    sink, dead_letter   how far each sink is, and what it refused (see cursors.py)
     sessions   a view of session and progress
 
 Identity and progress are apart because a busy commit rewrites the rows of all its sessions: the narrow ones
@@ -19,13 +20,14 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from logui_tx.errors import DataFolderUnusable
 
 FILE = "journal.sqlite"
-VERSION = 2
+VERSION = 3
 """``PRAGMA user_version``; a higher one was written by a later release."""
 
 _BUSY_TIMEOUT = 10.0
@@ -83,6 +85,33 @@ CREATE TABLE segment (
 );
 """
 
+_SINKS = """
+CREATE TABLE sink (
+    name TEXT PRIMARY KEY,
+    segment INTEGER NOT NULL,
+    event INTEGER NOT NULL,
+    pending_segment INTEGER,
+    pending_event INTEGER,
+    state BLOB NOT NULL DEFAULT x'',
+    generation INTEGER NOT NULL DEFAULT 0,
+    paused INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    trouble TEXT,
+    trouble_since INTEGER
+) WITHOUT ROWID;
+CREATE TABLE dead_letter (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    sink TEXT NOT NULL,
+    segment INTEGER NOT NULL,
+    event INTEGER,
+    session TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    retry INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX dead_letter_once ON dead_letter (sink, segment, coalesce(event, -1), session);
+"""
+
 _VIEW = """
 CREATE VIEW sessions AS
     SELECT s.number, s.id, s.flight_id, s.application_id, s.dialect, s.started_at,
@@ -94,7 +123,16 @@ CREATE VIEW sessions AS
       FROM session AS s JOIN progress AS p ON p.session = s.number;
 """
 
-_SINCE_1 = ("ALTER TABLE session ADD COLUMN client_started_at INTEGER", "DROP VIEW sessions")
+
+def _statements(script: str) -> list[str]:
+    return [statement for statement in script.strip().split(";\n") if statement]
+
+
+# By the version that they begin with.
+_UPGRADES = {
+    1: ["ALTER TABLE session ADD COLUMN client_started_at INTEGER", "DROP VIEW sessions", _VIEW],
+    2: _statements(_SINKS),
+}
 
 
 def open_journal(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
@@ -127,6 +165,19 @@ def open_reader(data_dir: Path) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is written within is written as a whole, or not at all."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # a full disk ends it by itself
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
 def journal_id(connection: sqlite3.Connection) -> str:
     """The UUID that this journal was given when it was made; part of every record's id."""
     found: str = connection.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()[0]
@@ -147,9 +198,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         path.chmod(0o600)
         named = f"INSERT INTO meta VALUES ('journal', '{uuid.uuid4()}')"  # noqa: S608 - our own
-        _change(connection, 0, [*_TABLES.strip().split(";\n"), _VIEW, named])
-    elif version == 1:
-        _change(connection, 1, [*_SINCE_1, _VIEW])
+        _change(connection, 0, [*_statements(_TABLES), *_statements(_SINKS), _VIEW, named])
+    elif version < VERSION:
+        steps = [statement for at in range(version, VERSION) for statement in _UPGRADES[at]]
+        _change(connection, version, steps)
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
@@ -167,15 +219,9 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 def _change(connection: sqlite3.Connection, version: int, statements: Sequence[str]) -> None:
     """Bring the layout from ``version`` to the present one; 0 is that of an empty file."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         # Another process may have done it while this one waited for the lock.
         if connection.execute("PRAGMA user_version").fetchone()[0] == version:
             for statement in statements:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")

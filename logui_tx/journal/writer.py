@@ -73,7 +73,7 @@ class JournalWriter:
         self._failed_epoch = -1
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._connection: sqlite3.Connection
-        self._next_segment = 1
+        self.next_segment = 1
         self._lost_at: int | None = None
         self._inode = 0
         self.journal_id = ""
@@ -161,8 +161,8 @@ class JournalWriter:
         return group, False
 
     def _settle(self, entries: list[Entry]) -> None:
-        fresh = [entry for entry in entries if entry.epoch > self._failed_epoch]
-        stale = [entry for entry in entries if entry.epoch <= self._failed_epoch]
+        fresh = [entry for entry in entries if entry.work or entry.epoch > self._failed_epoch]
+        stale = [entry for entry in entries if not entry.work and entry.epoch <= self._failed_epoch]
         if stale:
             self._settled(stale, NotStored(self.failing or "an earlier write failed"))
         if not fresh:
@@ -170,7 +170,9 @@ class JournalWriter:
         try:
             self._commit(fresh)
         except Exception as error:  # noqa: BLE001 - whatever it is, the clients must be told and the thread go on
-            self._failed_epoch = fresh[-1].epoch
+            self._failed_epoch = max(
+                (entry.epoch for entry in fresh if not entry.work), default=self._failed_epoch
+            )
             self._fail(error)
             self._settled(fresh, NotStored(self.failing or ""))
         else:
@@ -183,16 +185,21 @@ class JournalWriter:
         try:
             self._close_lost_sessions()
             for entry in entries:
-                if entry.kind is None:
+                if entry.kind is None and entry.work is None:
                     continue
                 if not begun:
                     self._connection.execute("BEGIN IMMEDIATE")
                     begun = True
-                self._add(group, entry)
-            if begun:
+                if entry.work is None:
+                    self._add(group, entry)
+                else:
+                    entry.work(self._connection)
+            if group.records:
                 self._write(group)
+            if begun:
                 self._connection.execute("COMMIT")
-                self._next_segment += 1
+            if group.records:
+                self.next_segment += 1
         except BaseException:
             group.take_back()
             raise
@@ -270,7 +277,7 @@ class JournalWriter:
 
     def _write(self, group: Group) -> None:
         received = [record.received for record in group.records]
-        segment = self._next_segment
+        segment = self.next_segment
         self._connection.execute(
             _INSERT_SEGMENT,
             (
@@ -351,7 +358,7 @@ class JournalWriter:
             except CorruptSegment as error:
                 raise CorruptSegment(f"segment {number}: {error}") from None
         (last,) = self._connection.execute("SELECT max(id) FROM segment").fetchone()
-        self._next_segment = (last or 0) + 1
+        self.next_segment = (last or 0) + 1
 
     def _file(self) -> os.stat_result:
         return (self.data_dir / schema.FILE).stat()
@@ -386,6 +393,6 @@ class JournalWriter:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-            self._next_segment += 1
+            self.next_segment += 1
         self._lost_at = None
         return len(rows)

@@ -1,8 +1,4 @@
-"""The registry in PostgreSQL, for servers on several machines.
-
-What the URI does not say gets defaults with which nothing waits for ever: a connection that cannot be made, a
-statement that a lock holds up, a machine that fell silent.
-"""
+"""The registry in PostgreSQL, for servers on several machines."""
 
 from __future__ import annotations
 
@@ -11,23 +7,13 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from logui_tx.errors import BadOption, DatabaseUnusable
+from logui_tx.postgresql import DEFAULTS, server_options, wrong_encoding
 
 KINDS = ("postgresql", "postgres", "postgresql+psycopg")
 """How a URI for this module begins."""
 
-# libpq's parameters; times in seconds, but for tcp_user_timeout, which is in milliseconds.
-_DEFAULTS = {
-    "connect_timeout": "5",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "2",
-    "tcp_user_timeout": "10000",
-    "client_encoding": "utf8",
-    "fallback_application_name": "logui-tx",
-}
-
 # The server's own, for the registry.
-_SERVER_OPTIONS = "-c statement_timeout=5s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s"
+_SERVER_OPTIONS = server_options(5.0)
 
 # Connections that are kept, and those that may be made beside them for a while, a process.
 _POOL_SIZE = 2
@@ -45,8 +31,8 @@ def open_postgresql(url: URL) -> Engine:
     return engine
 
 
-def postgresql_engine(url: URL, server_options: str) -> Engine:
-    """An engine for any PostgreSQL; what the URI gives as options comes after ``server_options`` and wins.
+def postgresql_engine(url: URL, options: str) -> Engine:
+    """An engine for any PostgreSQL; what the URI gives as options comes after ``options`` and wins.
 
     Raises :class:`BadOption` where libpq does not know a parameter or the driver is missing; the text never
     holds the URI or anything that could be its password.
@@ -58,8 +44,8 @@ def postgresql_engine(url: URL, server_options: str) -> Engine:
         raise BadOption(
             "a PostgreSQL database needs the extra logui-tx[postgresql], which is not installed"
         ) from None
-    query: dict[str, Any] = {**_DEFAULTS, **url.query}
-    query["options"] = f"{server_options} {url.query.get('options', '')}".strip()
+    query: dict[str, Any] = {**DEFAULTS, **url.query}
+    query["options"] = f"{options} {url.query.get('options', '')}".strip()
     url = url.set(drivername="postgresql+psycopg", query=query)
     engine = create_engine(
         url,
@@ -90,6 +76,6 @@ def lock_migration(connection: Connection) -> None:
 
 
 def _check_encoding(connection: Any, _record: object) -> None:
-    encoding = connection.info.parameter_status("server_encoding")
-    if encoding != "UTF8":
-        raise DatabaseUnusable(f"the registry needs a database whose encoding is UTF8, not {encoding}")
+    why = wrong_encoding(connection)
+    if why is not None:
+        raise DatabaseUnusable(f"the registry: {why}")

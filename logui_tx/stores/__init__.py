@@ -17,7 +17,7 @@ def open_store(uri: str, reactor: Any) -> ISessionStore:
     if scheme == "memory" and colon and not rest:
         return MemorySessionStore(reactor)
     if scheme in _REDIS and rest.startswith("//"):
-        from logui_tx.stores.redis.address import read_address
+        from logui_tx.redis.address import read_address
 
         address = read_address(uri)
         try:

@@ -92,12 +92,21 @@ class PostgreSQL:
             self._process.wait(60)
             self._process = None
 
+    def kill(self) -> None:
+        """Every process of it with -9."""
+        if self._process is not None:
+            processes = self._processes()
+            for process in processes:
+                os.kill(process, signal.SIGSTOP)
+            for process in processes:
+                os.kill(process, signal.SIGKILL)
+            self._process.wait(60)
+            self._process = None
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """It keeps its connections, takes new ones, and answers nobody."""
-        assert self._process is not None
-        found = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        processes = [self._process.pid, *map(int, found.split())]
+        processes = self._processes()
         for process in processes:
             os.kill(process, signal.SIGSTOP)
         try:
@@ -126,6 +135,11 @@ class PostgreSQL:
         name = f"t{uuid4().hex}"
         self.execute(f"CREATE DATABASE {name} {more}")
         return self.uri(name)
+
+    def _processes(self) -> list[int]:
+        assert self._process is not None
+        found = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [self._process.pid, *map(int, found.split())]
 
     def _run(self, name: str, *arguments: str) -> None:
         done = subprocess.run(

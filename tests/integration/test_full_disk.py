@@ -1,10 +1,7 @@
 import json
 import os
-import subprocess
 import urllib.error
 import urllib.request
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet import reactor
@@ -13,11 +10,11 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from logui_tx.web.client import connect
+from tests.integration.full_disk import SmallDisk
 from tests.integration.process import ServerProcess, logui_json
 from tests.integration.served import Client, payload
 from tests.integration.sessions import by_session, exported
 
-AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 POLL = 0.05
 
 
@@ -35,26 +32,9 @@ class FullDiskTests(TestCase):
     timeout = 120
 
     def setUp(self) -> None:
-        folder = TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.disk = Path(folder.name)
-        subprocess.run(
-            [*AS_ROOT, "mount", "-t", "tmpfs", "-o", "size=6m,mode=777", "tmpfs", self.disk], check=True
-        )
-        self.addCleanup(subprocess.run, [*AS_ROOT, "umount", "--lazy", str(self.disk)], check=True)
-        self.data_dir = self.disk / "data"
-
-    def fill(self) -> Path:
-        """Leave no byte free."""
-        ballast = self.disk / "ballast"
-        with ballast.open("ab", buffering=0) as file:
-            for size in (65_536, 4096, 1):
-                try:
-                    while True:
-                        file.write(os.urandom(size))
-                except OSError:
-                    pass
-        return ballast
+        self.disk = SmallDisk()
+        self.addCleanup(self.disk.close)
+        self.data_dir = self.disk.path / "data"
 
     async def greet(self, server: ServerProcess) -> Client:
         socket = await connect(reactor, server.url)
@@ -97,7 +77,7 @@ class FullDiskTests(TestCase):
             self.assertEqual((await send(number, number))["statusCode"], "201")
             stored.append(number)
 
-        ballast = self.fill()
+        ballast = self.disk.fill()
         # What SQLite's log has room for already is still stored; then the answer changes.
         while True:
             number += 1

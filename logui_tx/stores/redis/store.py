@@ -28,8 +28,8 @@ from zope.interface import implementer
 from logui_tx.errors import StoreAway
 from logui_tx.interfaces import ISessionStore
 from logui_tx.model import Kept, Known
-from logui_tx.stores.redis.address import RedisAddress
-from logui_tx.stores.redis.link import RedisLink
+from logui_tx.redis.address import RedisAddress
+from logui_tx.redis.link import RedisLink
 from logui_tx.stores.redis.scripts import HEARTBEAT, RESERVE, SAVE
 from logui_tx.stores.redis.unwritten import Unwritten
 

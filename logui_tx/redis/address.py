@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from logui_tx.errors import BadOption
 from logui_tx.options import duration
 
 SCHEMES = ("redis", "rediss", "redis+unix")
+STORE = "session-store"
 PREFIX = "logui"
 TIMEOUT = 1.0
 
@@ -34,7 +36,10 @@ _PARAMETERS = {
 
 @frozen
 class RedisAddress:
-    """``timeout`` in seconds is that of every command; ``prefix`` stands before every key and a colon."""
+    """``timeout`` in seconds is that of every command; ``prefix`` stands before every key and a colon.
+
+    ``option`` is what errors begin with.
+    """
 
     host: str = ""
     port: int = 6379
@@ -48,6 +53,7 @@ class RedisAddress:
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+    option: str = field(default=STORE, eq=False)
 
     def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
         """Where to connect to; raises :class:`BadOption` where TLS cannot be set up."""
@@ -60,7 +66,7 @@ class RedisAddress:
         try:
             from twisted.internet import ssl
         except ImportError:
-            raise _bad("rediss: needs the extra logui-tx[tls]") from None
+            raise bad_address("rediss: needs the extra logui-tx[tls]", self.option) from None
         authorities = own = None
         try:
             if self.ca is not None:
@@ -71,9 +77,10 @@ class RedisAddress:
                 pem = Path(self.cert).read_bytes() + b"\n" + Path(self.key or self.cert).read_bytes()
                 own = ssl.PrivateCertificate.loadPEM(pem)
         except OSError as error:
-            raise _bad(f"a certificate cannot be read: {error.filename}: {error.strerror}") from None
+            why = f"a certificate cannot be read: {error.filename}: {error.strerror}"
+            raise bad_address(why, self.option) from None
         except Exception:  # noqa: BLE001 - OpenSSL's own errors say nothing to a reader
-            raise _bad("a certificate or key is not valid PEM") from None
+            raise bad_address("a certificate or key is not valid PEM", self.option) from None
         options: dict[str, Any] = {"clientCertificate": own} if own is not None else {}
         if authorities is not None:
             options["trustRoot"] = authorities
@@ -84,36 +91,52 @@ def read_address(uri: str) -> RedisAddress:
     """Raises :class:`BadOption`, never with the URI: it may hold a password."""
     url = _parse(uri)
     if url is None or url.scheme not in _PARAMETERS:
-        raise _bad("the URI cannot be read; redis://host:6379/0 would be one")
+        raise bad_address("the URI cannot be read; redis://host:6379/0 would be one")
     if url.fragment:
-        raise _bad("a # in a user or password is written %23")
-    scheme = url.scheme
+        raise bad_address("a # in a user or password is written %23")
     user, password = _credentials(url)
-    found = _parameters(url, _PARAMETERS[scheme])
-    common: dict[str, Any] = {"user": user, "password": password, "prefix": found.get("prefix", PREFIX)}
+    found = _parameters(url, _PARAMETERS[url.scheme])
     if "timeout" in found:
-        common["timeout"] = _timeout(found["timeout"])
+        found["timeout"] = _timeout(found["timeout"])
+    return make_address(url.scheme, url.host, url.port, list(url.path), user=user, password=password, **found)
+
+
+def make_address(
+    scheme: str,
+    host: str,
+    port: int | None,
+    path: Sequence[str],
+    *,
+    database: str = "",
+    option: str = STORE,
+    **more: Any,
+) -> RedisAddress:
+    """Of a URI's parts; ``path`` is between its slashes, ``more`` as :class:`RedisAddress` has it.
+
+    Raises :class:`BadOption`.
+    """
     if scheme == "redis+unix":
-        path = "/" + "/".join(url.path)
-        if url.host or path == "/":
-            raise _bad("redis+unix: needs the path of a socket and no host: redis+unix:///run/redis.sock")
-        return RedisAddress(path=path, database=_database(found.get("database", "")), **common)
-    if not url.host:
-        raise _bad("a host is expected: redis://host:6379/0")
-    if len([part for part in url.path if part]) > 1:
-        raise _bad("the path is the number of a database: redis://host:6379/0")
-    port = 6379 if url.port is None else url.port
+        if host or not any(path):
+            why = "redis+unix: needs the path of a socket and no host: redis+unix:///run/redis.sock"
+            raise bad_address(why, option)
+        return RedisAddress(
+            path="/" + "/".join(path), database=_database(database, option), option=option, **more
+        )
+    if not host:
+        raise bad_address("a host is expected: redis://host:6379/0", option)
+    parts = [part for part in path if part]
+    if len(parts) > 1:
+        raise bad_address("the path is the number of a database: redis://host:6379/0", option)
+    port = 6379 if port is None else port
     if not 0 < port < 65536:
-        raise _bad("the port is a number from 1 to 65535: redis://host:6379/0")
+        raise bad_address("the port is a number from 1 to 65535: redis://host:6379/0", option)
     return RedisAddress(
-        host=url.host,
+        host=host,
         port=port,
-        database=_database(next((part for part in url.path if part), "")),
+        database=_database("".join(parts), option),
         tls=scheme == "rediss",
-        ca=found.get("ca"),
-        cert=found.get("cert"),
-        key=found.get("key"),
-        **common,
+        option=option,
+        **more,
     )
 
 
@@ -131,18 +154,18 @@ def _credentials(url: DecodedURL) -> tuple[str | None, str | None]:
     if not parts or parts == ("",):
         return None, None
     if len(parts) == 1:
-        raise _bad("a user without a password: redis://user:password@host or redis://:password@host")
+        raise bad_address("a user without a password: redis://user:password@host or redis://:password@host")
     return parts[0] or None, parts[1] or None
 
 
-def _parameters(url: DecodedURL, known: set[str]) -> dict[str, str]:
-    found = {}
+def _parameters(url: DecodedURL, known: set[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for name, value in url.query:
         if name not in known:
             # Its name may be what follows a ? in a password.
-            raise _bad(f"unknown parameter; known are {', '.join(sorted(known))}")
+            raise bad_address(f"unknown parameter; known are {', '.join(sorted(known))}")
         if not value:
-            raise _bad(f"the parameter {name} needs a value")
+            raise bad_address(f"the parameter {name} needs a value")
         found[name] = value
     return found
 
@@ -153,15 +176,15 @@ def _timeout(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < inf:
-        raise _bad("timeout: a time is expected, such as 1s or 500ms")
+        raise bad_address("timeout: a time is expected, such as 1s or 500ms")
     return seconds
 
 
-def _database(text: str) -> int:
+def _database(text: str, option: str) -> int:
     if not text:
         return 0
     if not text.isascii() or not text.isdecimal() or len(text) > 9:
-        raise _bad("the database is a number: redis://host:6379/0")
+        raise bad_address("the database is a number: redis://host:6379/0", option)
     return int(text)
 
 
@@ -170,5 +193,6 @@ def _certificates(path: Path) -> list[bytes]:
     return [part + end for part in path.read_bytes().split(end)[:-1]]
 
 
-def _bad(text: str) -> BadOption:
-    return BadOption(f"session-store: {text}")
+def bad_address(text: str, option: str = STORE) -> BadOption:
+    """To be raised."""
+    return BadOption(f"{option}: {text}")

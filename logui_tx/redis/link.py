@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from logui_tx.errors import StoreAway
-from logui_tx.stores.redis.address import RedisAddress
+from logui_tx.redis.address import RedisAddress
 
 log = Logger()
 
@@ -175,9 +175,10 @@ class RedisLink:
             self._again("the connection was lost")
 
     def _again(self, why: str) -> None:
-        self._lost(why)
         self._failures += 1
+        # Who is told may stop this link at once.
         self._retry = self._reactor.callLater(self._pause(self._failures), self.start)
+        self._lost(why)
 
 
 def _bare(text: str) -> str:
@@ -200,5 +201,5 @@ def _why(failure: Failure) -> str:
         return "the connection was lost"
     if failure.check(ConnectError, DNSLookupError, OSError):
         return "it cannot be reached"
-    log.failure("the session store", failure=failure)
+    log.failure("Redis", failure=failure)
     return type(error).__name__

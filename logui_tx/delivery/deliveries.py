@@ -1,0 +1,130 @@
+"""All sinks of a server: made from their URIs, started, told of what is stored, stopped."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from logui_tx.delivery.delivery import Progress, SinkDelivery
+from logui_tx.delivery.find import make_steps, sink_makers, step_makers
+from logui_tx.delivery.source import DeliverySource
+from logui_tx.errors import BadOption, NotStored
+from logui_tx.interfaces import ISink, IStep
+from logui_tx.journal.entry import Entry, SessionHandle, SessionRow
+from logui_tx.model import Position
+from logui_tx.sinks.uri import SinkOptions, read_uri
+
+log = Logger()
+
+_NOBODY = SessionHandle(SessionRow("", "", "", "", 0))
+
+
+@frozen
+class _Made:
+    scheme: str
+    options: SinkOptions
+    sink: ISink
+    steps: list[IStep]
+
+
+class Deliveries:
+    """``append`` hands an entry to the journal."""
+
+    def __init__(
+        self, reactor: Any, data_dir: Path, uris: Sequence[str], append: Callable[[Entry], None]
+    ) -> None:
+        """Raises :class:`BadOption` where a URI does not do."""
+        self._reactor = reactor
+        self._data_dir = data_dir
+        self._append = append
+        self._made = make_sinks(uris, reactor)
+        self._source: DeliverySource | None = None
+        self._now: Callable[[], int]
+        self._deliveries: list[SinkDelivery] = []
+
+    def start(self, end: Position, now: Callable[[], int]) -> None:
+        """Begin to deliver. The journal is writing by now, and ends at ``end`` yet; ``now`` gives UNIX ms."""
+        if not self._made:
+            return
+        self._source = DeliverySource(self._reactor, self._data_dir)
+        self._now = now
+        for made in self._made:
+            delivery = SinkDelivery(
+                self._reactor,
+                now,
+                made.options,
+                made.sink,
+                made.steps,
+                self._source,
+                self._save,
+                Position() if made.options.start == "beginning" else end,
+            )
+            self._deliveries.append(delivery)
+            delivery.start()
+
+    def settled(self, entries: Sequence[Entry], error: NotStored | None) -> list[Entry]:
+        """What the journal settled: takes its own out, and tells all sinks of the rest."""
+        others = [entry for entry in entries if entry.work is None]
+        if len(others) < len(entries):
+            for entry in entries:
+                if entry.work is not None and not entry.context.called:
+                    entry.context.callback(None) if error is None else entry.context.errback(error)
+        if error is None and others:
+            events = sum(entry.count for entry in others)
+            for delivery in self._deliveries:
+                delivery.wake(events)
+        return others
+
+    def progress(self) -> dict[str, Progress]:
+        """How each is, by its name."""
+        return {delivery.name: delivery.progress for delivery in self._deliveries}
+
+    def late(self, alarm: float) -> list[str]:
+        """Of each sink that is further behind than ``alarm`` (seconds), how far it is.
+
+        Read by anybody: no places, no texts of the other end.
+        """
+        found = []
+        for number, (made, delivery) in enumerate(zip(self._made, self._deliveries, strict=True), 1):
+            progress = delivery.progress
+            kind = f"sink {number} ({made.scheme})"
+            lag = 0.0 if progress.oldest is None else (self._now() - progress.oldest) / 1000
+            if not progress.paused and lag > alarm:
+                found.append(f"{kind} is {lag:.0f} s and {progress.behind} events behind")
+        return found
+
+    async def stop(self, timeout: float) -> None:
+        """Deliver what is left, for ``timeout`` seconds at most, and close everything."""
+        drained = DeferredList([delivery.drain() for delivery in self._deliveries])
+        drained.addTimeout(timeout, self._reactor, onTimeoutCancel=lambda _result, _timeout: None)
+        await drained
+        for delivery in self._deliveries:
+            await delivery.stop()
+        if self._source is not None:
+            await self._source.stop()
+
+    def _save(self, work: Callable[..., None], *arguments: object) -> Deferred[None]:
+        def do(connection: sqlite3.Connection) -> None:
+            work(connection, *arguments)
+
+        saved: Deferred[None] = Deferred()
+        self._append(Entry(None, _NOBODY, 0, b"", epoch=0, context=saved, work=do))
+        return saved
+
+
+def make_sinks(uris: Sequence[str], reactor: Any) -> list[_Made]:
+    """The sinks of these URIs. Raises :class:`BadOption`."""
+    makers, steps = sink_makers(), step_makers()
+    made: list[_Made] = []
+    for uri in uris:
+        maker, read, options = read_uri(uri, makers)
+        if any(options.name == one.options.name for one in made):
+            raise BadOption(f"sink: two are named {options.name!r}: give one another name with ?name=")
+        made.append(_Made(read.scheme, options, maker.make(read, reactor), make_steps(options.step, steps)))
+    return made

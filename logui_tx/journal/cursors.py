@@ -1,0 +1,223 @@
+"""How far each sink is, and what it refused: the tables ``sink`` and ``dead_letter``.
+
+Every function takes a connection and does its work in the transaction that the caller has begun. The server
+has its own done by the journal's writer; those of ``logui sink`` come from another process, which raises
+``generation`` when it moves a cursor, so that the server does not move it back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from logui_tx.model import Position
+
+MAX_REASON = 500
+"""Characters kept of a reason."""
+
+_COLUMNS = (
+    "name, segment, event, pending_segment, pending_event, state, generation, paused, delivered, trouble,"
+    " trouble_since, (SELECT count(*) FROM dead_letter WHERE sink = name),"
+    " (SELECT count(*) FROM dead_letter WHERE sink = name AND retry)"
+)
+
+
+@frozen
+class Cursor:
+    """How a sink stands: everything before ``position`` is delivered, or among its dead letters.
+
+    ``pending`` is the end of a batch that may have been written; it begins at ``position``. ``retries`` of
+    the ``dead_letters`` are to be offered again. ``trouble_since`` in UNIX ms.
+    """
+
+    name: str
+    position: Position
+    pending: Position | None
+    state: bytes
+    generation: int
+    paused: bool
+    delivered: int
+    trouble: str | None
+    trouble_since: int | None
+    dead_letters: int
+    retries: int
+
+
+@frozen
+class DeadLetter:
+    """What a sink refused: an event, or where ``event`` is None a session. ``at`` in UNIX ms.
+
+    It holds no copy: what is deleted from the journal is gone from here, too.
+    """
+
+    segment: int
+    event: int | None
+    session_id: str
+    at: int
+    reason: str
+    number: int = 0
+
+
+def add(connection: sqlite3.Connection, name: str, position: Position) -> None:
+    """A new sink begins at ``position``; one that is known goes on where it is."""
+    connection.execute(
+        "INSERT OR IGNORE INTO sink (name, segment, event) VALUES (?, ?, ?)",
+        (name, position.segment, position.event),
+    )
+
+
+def cursors(connection: sqlite3.Connection) -> list[Cursor]:
+    """All sinks to which this journal was ever delivered, by name."""
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM sink ORDER BY name").fetchall()  # noqa: S608 - our own
+    return [_cursor(row) for row in rows]
+
+
+def cursor(connection: sqlite3.Connection, name: str) -> Cursor | None:
+    """One of them."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM sink WHERE name = ?", (name,)).fetchone()  # noqa: S608
+    return _cursor(row) if row else None
+
+
+def prepared(
+    connection: sqlite3.Connection, name: str, generation: int, after: Position, state: bytes
+) -> None:
+    """The batch from the cursor to ``after`` may be written from now on."""
+    connection.execute(
+        "UPDATE sink SET pending_segment = ?, pending_event = ?, state = ? WHERE name = ? AND generation = ?",
+        (after.segment, after.event, state, name, generation),
+    )
+
+
+def noted(connection: sqlite3.Connection, name: str, state: bytes) -> None:
+    """The sink's own state, before a dead letter is written, whose bounds are known."""
+    connection.execute("UPDATE sink SET state = ? WHERE name = ?", (state, name))
+
+
+def moved(
+    connection: sqlite3.Connection,
+    name: str,
+    generation: int,
+    position: Position,
+    state: bytes,
+    delivered: int,
+    dead: Sequence[DeadLetter] = (),
+) -> None:
+    """Everything before ``position`` is delivered, ``delivered`` records more, or among the ``dead``."""
+    updated = connection.execute(
+        "UPDATE sink SET segment = ?, event = ?, pending_segment = NULL, pending_event = NULL, state = ?,"
+        " delivered = delivered + ? WHERE name = ? AND generation = ?",
+        (position.segment, position.event, state, delivered, name, generation),
+    )
+    if updated.rowcount:
+        refused(connection, name, dead)
+
+
+def refused(connection: sqlite3.Connection, name: str, dead: Sequence[DeadLetter]) -> None:
+    """Set these apart; what was refused before is so once."""
+    connection.executemany(
+        "REPLACE INTO dead_letter (sink, segment, event, session, at, reason) VALUES (?, ?, ?, ?, ?, ?)",
+        [(name, one.segment, one.event, one.session_id, one.at, _text(one.reason)) for one in dead],
+    )
+
+
+def troubled(connection: sqlite3.Connection, name: str, trouble: str | None, since: int | None) -> None:
+    """What keeps a sink from taking anything, since when (UNIX ms); None when nothing does any more."""
+    text = None if trouble is None else _text(trouble)
+    connection.execute("UPDATE sink SET trouble = ?, trouble_since = ? WHERE name = ?", (text, since, name))
+
+
+# --- dead letters
+
+
+def dead_letters(
+    connection: sqlite3.Connection, name: str, *, retries: bool = False, limit: int = -1
+) -> list[DeadLetter]:
+    """What a sink refused, oldest first; only those to be offered again with ``retries``."""
+    rows = connection.execute(
+        "SELECT segment, event, session, at, reason, number FROM dead_letter"
+        " WHERE sink = ? AND retry >= ? ORDER BY number LIMIT ?",
+        (name, int(retries), limit),
+    )
+    return [DeadLetter(*row) for row in rows]
+
+
+def taken(connection: sqlite3.Connection, number: int, name: str, state: bytes, delivered: int) -> None:
+    """A dead letter was delivered after all, or is not in the journal any more."""
+    connection.execute("DELETE FROM dead_letter WHERE number = ?", (number,))
+    connection.execute(
+        "UPDATE sink SET state = ?, delivered = delivered + ? WHERE name = ?", (state, delivered, name)
+    )
+
+
+def refused_again(connection: sqlite3.Connection, number: int, at: int, reason: str) -> None:
+    """It stays where it is, with the newer reason."""
+    connection.execute(
+        "UPDATE dead_letter SET retry = 0, at = ?, reason = ? WHERE number = ?", (at, _text(reason), number)
+    )
+
+
+# --- what operators do
+
+
+def pause(connection: sqlite3.Connection, name: str, paused: bool) -> None:
+    """Deliver nothing to a sink, or go on."""
+    connection.execute("UPDATE sink SET paused = ? WHERE name = ?", (int(paused), name))
+
+
+def rewind(connection: sqlite3.Connection, name: str, position: Position) -> None:
+    """Go on from ``position``, which may also lie ahead."""
+    connection.execute(
+        "UPDATE sink SET segment = ?, event = ?, pending_segment = NULL, pending_event = NULL,"
+        " generation = generation + 1 WHERE name = ?",
+        (position.segment, position.event, name),
+    )
+
+
+def retry(connection: sqlite3.Connection, name: str) -> int:
+    """Offer all dead letters of a sink again; how many these are."""
+    return connection.execute("UPDATE dead_letter SET retry = 1 WHERE sink = ?", (name,)).rowcount
+
+
+def forget(connection: sqlite3.Connection, name: str) -> None:
+    """A sink that is not used any more, and its dead letters."""
+    connection.execute("DELETE FROM dead_letter WHERE sink = ?", (name,))
+    connection.execute("DELETE FROM sink WHERE name = ?", (name,))
+
+
+# --- how far it is
+
+
+def behind(connection: sqlite3.Connection, position: Position) -> tuple[int, int | None]:
+    """How many events stand behind ``position``, and when the first of its segment was received (UNIX ms)."""
+    events, first = connection.execute(
+        "SELECT coalesce(sum(events), 0), min(first_received) FROM segment WHERE id >= ?", (position.segment,)
+    ).fetchone()
+    left = max(0, events - position.event)
+    return left, first if left else None
+
+
+def end(connection: sqlite3.Connection) -> Position:
+    """Behind everything."""
+    (last,) = connection.execute("SELECT max(id) FROM segment").fetchone()
+    return Position((last or 0) + 1)
+
+
+def position_at(connection: sqlite3.Connection, moment: int) -> Position:
+    """Before everything that was received at ``moment`` (UNIX ms) or later."""
+    (first,) = connection.execute(
+        "SELECT min(id) FROM segment WHERE last_received >= ?", (moment,)
+    ).fetchone()
+    return end(connection) if first is None else Position(first)
+
+
+def _cursor(row: tuple[object, ...]) -> Cursor:
+    name, segment, event, pending_segment, pending_event, state, generation, paused, *rest = row
+    pending = None if pending_segment is None else Position(pending_segment, pending_event)  # type: ignore[arg-type]
+    return Cursor(name, Position(segment, event), pending, state, generation, bool(paused), *rest)  # type: ignore[arg-type]
+
+
+def _text(reason: str) -> str:
+    """What may be written: a lone surrogate may not."""
+    return reason[:MAX_REASON].encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,131 @@
+"""Reads the journal forward from a position, as it was written: what sinks are given."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from attrs import define, field, frozen
+
+from logui_tx.errors import CorruptSegment
+from logui_tx.journal.reader import JournalReader, StoredMessage
+from logui_tx.journal.segment import Kind, SegmentReader, slices
+from logui_tx.model import Position, Session
+
+_OF_SESSIONS = (Kind.OPENED, Kind.RESUMED, Kind.CHANGED, Kind.ENDED)
+
+
+@frozen
+class Part:
+    """Of a stored message the events from ``start`` (from 0) to before ``stop``."""
+
+    message: StoredMessage
+    start: int
+    stop: int
+
+
+@define
+class Stretch:
+    """What stands between two positions. ``events`` counts also those that were erased.
+
+    ``sessions`` are those that began, went on, changed or ended, by number, as they stand by now;
+    ``received`` is the time of the first event, in UNIX ms; ``size`` is about that of the messages.
+    """
+
+    first: Position
+    after: Position
+    parts: list[Part] = field(factory=list)
+    sessions: dict[int, Session] = field(factory=dict)
+    events: int = 0
+    size: int = 0
+    received: int | None = None
+
+
+class JournalTail:
+    """For one thread at a time; give it a connection of its own."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._segments = SegmentReader()
+        self._sessions: dict[int, Session | None] = {}
+        self.reader = JournalReader(connection)
+
+    def read(self, first: Position, most: int, most_bytes: int) -> Stretch:
+        """From ``first`` on at most ``most`` events, or one message past ``most_bytes`` of them.
+
+        ``after`` is ``first`` where nothing stands there yet. Raises :class:`CorruptSegment`.
+        """
+        stretch = Stretch(first, first)
+        while stretch.events < most and stretch.size < most_bytes:
+            begin = stretch.after
+            if not self._read_on(stretch, most - stretch.events, most_bytes) or stretch.after == begin:
+                break
+        self._sessions.clear()
+        return stretch
+
+    def read_to(self, first: Position, after: Position) -> Stretch:
+        """What was read between these two positions before. Raises :class:`CorruptSegment`."""
+        stretch = Stretch(first, first)
+        while stretch.after < after and self._read_on(stretch, None, None, after):
+            pass
+        stretch.after = after
+        self._sessions.clear()
+        return stretch
+
+    def _read_on(
+        self, stretch: Stretch, most: int | None, most_bytes: int | None, until: Position | None = None
+    ) -> bool:
+        """Add the next segment, or as much of it as may be; False where there is none."""
+        row = self._connection.execute(
+            "SELECT id, block FROM segment WHERE id >= ? ORDER BY id LIMIT 1", (stretch.after.segment,)
+        ).fetchone()
+        if row is None or (until is not None and until <= Position(row[0])):
+            return False
+        segment, block = row
+        try:
+            records, messages = self._segments.read(block)
+        except CorruptSegment as error:
+            raise CorruptSegment(f"segment {segment}: {error}") from None
+        total = sum(record.count for record in records)
+        begin = stretch.after.event if stretch.after.segment == segment else 0
+        stop = total if most is None else min(total, begin + most)
+        if until is not None and until.segment == segment:
+            stop = min(stop, until.event)
+        at = 0
+        for record, message in slices(records, messages):
+            start, end = max(begin, at), min(stop, at + record.count)
+            if start < end:
+                session = self._session(record.session) if record.kind == Kind.EVENTS else None
+                if session is not None:
+                    stored = StoredMessage(
+                        session,
+                        bytes(message),
+                        record.first_seq,
+                        record.count,
+                        record.received,
+                        record.clock_offset,
+                        self.reader.app_data(record.app_data),
+                        segment,
+                        at,
+                    )
+                    stretch.parts.append(Part(stored, start - at, end - at))
+                stretch.received = record.received if stretch.received is None else stretch.received
+                stretch.events += end - start
+                stretch.size += len(message) * (end - start) // record.count
+                if most_bytes is not None and stretch.size >= most_bytes:
+                    stop = end
+            at += record.count
+        if stop < total:
+            stretch.after = Position(segment, stop)
+            return True
+        for number in {record.session for record in records if record.kind in _OF_SESSIONS}:
+            session = self._session(number)
+            if session is not None:
+                stretch.sessions[number] = session
+        stretch.after = Position(segment + 1)
+        return True
+
+    def _session(self, number: int) -> Session | None:
+        """None where it was erased."""
+        if number not in self._sessions:
+            self._sessions[number] = self.reader.session_numbered(number)
+        return self._sessions[number]

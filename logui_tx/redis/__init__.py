@@ -1,0 +1,1 @@
+"""Speaking to Redis: where it is, and a connection that comes back by itself."""

@@ -1,0 +1,137 @@
+"""``clickhouse:`` inserts each batch over ClickHouse's HTTP interface.
+
+**Once in effect.** A batch stays as it is (:meth:`ClickHouseSink.prepare`) and goes in as one block a
+partition, with its id as ``insert_deduplication_token``: what is offered again is known to the table, and
+dropped there. A session's newest row replaces the others.
+
+A server that is killed may remember a token whose rows it does not have: a table without replicas notes it
+first. So whenever nobody knows how far a batch got, it is looked for afterwards, and what is not there goes
+in again under another token.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.threads import deferToThreadPool
+from zope.interface import implementer
+
+from logui_tx.errors import RecordsRefused, SinkAway
+from logui_tx.interfaces import ISink
+from logui_tx.model import Record, SinkBatch, SinkURI
+from logui_tx.sinks import clickhouse_tables as tables
+from logui_tx.sinks.clickhouse_http import ClickHouseError, ClickHouseHTTP
+from logui_tx.sinks.clickhouse_tables import Table
+from logui_tx.threads import daemon_pool
+
+ATTEMPTS = 3
+"""How often what the server took is looked for, and given again."""
+
+UNKNOWN_TABLE = 60
+
+REFUSED = {6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 131, 321, 349, 407, 469, 691}
+"""Of ClickHouse's error codes those that say that a value cannot be taken, now or later: it cannot be parsed,
+is out of its type's range, or violates a constraint."""
+
+
+@implementer(ISink)
+class ClickHouseSink:
+    """See :class:`ISink`."""
+
+    def __init__(self, uri: SinkURI, reactor: Any) -> None:
+        given = uri.parameters
+        self._events, self._sessions = tables.read_tables(uri.path, given["sessions-table"], given["engine"])
+        self._gzip: bool = given["gzip"] == "yes"
+        self._reactor = reactor
+        self._server = ClickHouseHTTP(uri, reactor)
+        self._threads = daemon_pool("clickhouse", 1)
+        # Whether what is offered next may be there in part.
+        self._doubt = True
+        self._closed = False
+
+    def open(self, state: bytes) -> Deferred[None]:  # noqa: ARG002
+        """Makes the tables, and adds what columns they lack."""
+        if not self._threads.started:
+            self._threads.start()
+        return Deferred.fromCoroutine(self._open())
+
+    def prepare(self, batch: SinkBatch) -> Deferred[bytes]:  # noqa: ARG002
+        """Nothing; but now the batch is offered again as it is."""
+        return succeed(b"")
+
+    def write(self, batch: SinkBatch) -> Deferred[bytes]:
+        """See :meth:`ISink.write`."""
+        return Deferred.fromCoroutine(self._write(batch))
+
+    async def _open(self) -> None:
+        for table in filter(None, (self._events, self._sessions)):
+            try:
+                there = await self._server.ask(table.describe())
+            except ClickHouseError as error:
+                if error.code != UNKNOWN_TABLE:
+                    raise self._explained(error) from None
+                await self._told(table.create())
+            else:
+                names = {line.partition(b"\t")[0].decode(errors="replace") for line in there.splitlines()}
+                for statement in table.migrate(names):
+                    await self._told(statement)
+
+    async def _told(self, statement: str) -> bytes:
+        try:
+            return await self._server.ask(statement)
+        except ClickHouseError as error:
+            raise self._explained(error) from None
+
+    async def _write(self, batch: SinkBatch) -> bytes:
+        # A session that is refused must not leave events behind; one that is there already does no harm.
+        if self._sessions is not None and batch.sessions:
+            await self._insert(self._sessions, tables.session_row, batch.sessions)
+        looking, self._doubt = self._doubt, True
+        await self._insert_events(batch.records, batch.id, looking)
+        self._doubt = False
+        return b""
+
+    async def _insert_events(self, records: Sequence[Record], token: str, looking: bool) -> None:
+        for attempt in range(ATTEMPTS):
+            if not records:
+                return
+            # A token is the same whenever the same is tried again.
+            this = f"{token}-{attempt}" if attempt else token
+            await self._insert(self._events, tables.event_row, records, insert_deduplication_token=this)
+            if not looking or self._events.replicated:
+                return
+            there = set((await self._told(self._events.find(records))).decode().split())
+            records = [record for record in records if record.record_id not in there]
+        if records:
+            raise SinkAway(f"{len(records)} events are not there, although the server took them")
+
+    async def _insert(
+        self, table: Table, row: Callable[[Any], dict[str, Any]], them: Sequence[Any], **settings: str
+    ) -> None:
+        def make() -> bytes:
+            body = tables.lines(map(row, them))
+            return gzip.compress(body, compresslevel=1) if self._gzip else body
+
+        body = await deferToThreadPool(self._reactor, self._threads, make)
+        try:
+            await self._server.ask(table.insert(), body, self._gzip, **settings)
+        except ClickHouseError as error:
+            raise self._explained(error) from None
+
+    def _explained(self, error: ClickHouseError) -> SinkAway | RecordsRefused:
+        if error.code in REFUSED:
+            return RecordsRefused(error.text)
+        if error.code == 0 and error.status == 413:
+            return RecordsRefused("the request is too large for a server in between (413)")
+        return SinkAway(f"{error.status}: {error.text}", error.retry_after)
+
+    def close(self) -> Deferred[None]:
+        if self._closed:
+            return succeed(None)
+        self._closed = True
+        if self._threads.started:
+            self._threads.stop()
+        return self._server.close()

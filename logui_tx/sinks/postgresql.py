@@ -1,0 +1,297 @@
+"""``postgresql:`` puts events and sessions into tables: a batch is one transaction.
+
+Events are copied into a temporary table, and from there those are inserted that are not there yet; so a batch
+may be written as often as it takes. See :mod:`logui_tx.sinks.postgresql_tables` for the tables.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from zope.interface import implementer
+
+from logui_tx.dialects.times import to_iso_8601
+from logui_tx.errors import BadOption, RecordsRefused, SinkAway
+from logui_tx.interfaces import ISink
+from logui_tx.model import Record, Session, SinkBatch, SinkURI
+from logui_tx.postgresql import DEFAULTS, server_options, wrong_encoding
+from logui_tx.records import device
+from logui_tx.sinks.jsonb import as_jsonb, as_string, holdable
+from logui_tx.sinks.postgresql_tables import copy_in, insert_events, prepare, put_session, read_tables
+from logui_tx.threads import daemon_pool
+
+_T = TypeVar("_T")
+
+OWN = ("table", "sessions", "timeout")
+"""Parameters that are not libpq's."""
+
+# SQLSTATEs, or how they begin, of what is wrong with the rows themselves ...
+_OF_ROWS = ("22", "23", "54")
+# ... but for a column of somebody's own that must not be empty: no row would do.
+_OF_TABLES = ("23502",)
+# What operators can mend has the same words every time.
+_HINTS = {
+    "42P07": "a table of this name is there already, and not logui-tx's: name another one by ?table=",
+    "42703": "a table has another form than logui-tx made it with",
+    "42804": "a table has another form than logui-tx made it with",
+    "42P10": "a table has another form than logui-tx made it with",
+    "23502": "a table has another form than logui-tx made it with",
+}
+_WRITABLE = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+
+
+@implementer(ISink)
+class PostgreSQLSink:
+    """See :class:`ISink`. One connection, used in a thread of its own."""
+
+    def __init__(self, uri: SinkURI, reactor: Any) -> None:
+        """Raises :class:`BadOption`."""
+        self._reactor = reactor
+        parameters = uri.parameters
+        self._tables = read_tables(parameters["table"], parameters["sessions"])
+        self._timeout: float = parameters["timeout"]
+        self._conninfo = _conninfo(uri, self._timeout)
+        self._copy, self._insert = copy_in(self._tables), insert_events(self._tables)
+        self._put = put_session(self._tables)
+        self._connection: psycopg.Connection[Any] | None = None
+        # Of the connection, too: the reactor's thread ends by it what takes too long in the other.
+        self._socket: socket.socket | None = None
+        self._late = False
+        self._busy = 0
+        self._pool = daemon_pool("postgresql", 1)
+        self._closed: Deferred[None] | None = None
+
+    def open(self, state: bytes) -> Deferred[None]:  # noqa: ARG002
+        """See :meth:`ISink.open`."""
+        return self._do(self._open)
+
+    def prepare(self, batch: SinkBatch) -> None:  # noqa: ARG002
+        """Whatever a batch holds of what is there is left out."""
+        return
+
+    def write(self, batch: SinkBatch) -> Deferred[bytes]:
+        """See :meth:`ISink.write`."""
+        return self._do(lambda: self._write(batch))
+
+    def close(self) -> Deferred[None]:
+        """See :meth:`ISink.close`."""
+        if self._closed is None:
+            self._closed = Deferred()
+            if not self._pool.started:
+                self._closed.callback(None)
+            else:
+                if self._busy:
+                    self._hang_up()
+                ended = deferToThreadPool(self._reactor, self._pool, self._disconnect)
+                ended.addBoth(self._ended)
+        done: Deferred[None] = Deferred()
+        self._closed.addCallback(lambda _: done.callback(None))
+        return done
+
+    # --- in the reactor's thread
+
+    def _do(self, work: Callable[[], _T]) -> Deferred[_T]:
+        if not self._pool.started:
+            self._pool.start()
+        self._late = False
+        self._busy += 1
+        timer = self._reactor.callLater(self._timeout, self._too_late)
+        doing: Deferred[_T] = deferToThreadPool(self._reactor, self._pool, self._told, work)
+
+        def done(outcome: Any) -> Any:
+            self._busy -= 1
+            if timer.active():
+                timer.cancel()
+            return outcome
+
+        return doing.addBoth(done)
+
+    def _too_late(self) -> None:
+        self._late = True
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Whoever waits for the other end waits no more."""
+        connected = self._socket
+        if connected is not None:
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def _ended(self, _outcome: object) -> None:
+        self._pool.stop()
+        assert self._closed is not None
+        self._closed.callback(None)
+
+    # --- in its own
+
+    def _told(self, work: Callable[[], _T]) -> _T:
+        """What goes wrong in the terms of :class:`ISink`."""
+        try:
+            return work()
+        except psycopg.Error as error:
+            state = error.sqlstate or ""
+            why = " ".join((error.diag.message_primary or str(error)).split())[:300]
+            if state.startswith(_OF_ROWS) and state not in _OF_TABLES:
+                raise RecordsRefused(why) from None
+            # The next attempt looks at everything anew.
+            self._disconnect()
+            if self._late:
+                raise SinkAway(f"no answer within {self._timeout:g} s") from None
+            raise SinkAway(f"{_HINTS[state]}: {why}" if state in _HINTS else why) from None
+
+    def _write(self, batch: SinkBatch) -> bytes:
+        connection = self._connected()
+        try:
+            self._put_in(connection, batch, as_jsonb)
+        except psycopg.Error as error:
+            alone = len(batch.records) + len(batch.sessions) == 1
+            if not alone or not (error.sqlstate or "").startswith(("22", "54")):
+                raise
+            # Whatever it is that a jsonb cannot hold, no event is refused for it.
+            self._put_in(connection, batch, as_string)
+        return b""
+
+    def _put_in(
+        self, connection: psycopg.Connection[Any], batch: SinkBatch, jsonb: Callable[[bytes], str]
+    ) -> None:
+        with connection.transaction(), connection.cursor() as cursor:
+            if batch.records:
+                with cursor.copy(self._copy) as copy:
+                    for row in _events(batch, jsonb):
+                        copy.write_row(row)
+                cursor.execute(self._insert)
+            if batch.sessions:
+                newest = {session.id: session for session in batch.sessions}
+                cursor.executemany(
+                    self._put, [_session(batch.journal_id, one, jsonb) for one in newest.values()]
+                )
+
+    def _open(self) -> None:
+        self._connected()
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        """A connection with the tables ready; a new one where the last was lost."""
+        if self._connection is not None and self._connection.broken:
+            self._disconnect()
+        if self._connection is None:
+            # A pooler between us and the server does not keep prepared statements.
+            connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
+            self._connection = connection
+            self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+            if self._late:
+                self._hang_up()
+            try:
+                why = wrong_encoding(connection)
+                if why is not None:
+                    raise SinkAway(why)
+                # What was taken must outlast a crash; stricter settings stay.
+                connection.execute(_WRITABLE)
+                prepare(connection, self._tables)
+            except BaseException:
+                self._disconnect()
+                raise
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._connection is not None:
+            with suppress(psycopg.Error):
+                self._connection.close()
+            self._connection = None
+
+
+def _conninfo(uri: SinkURI, timeout: float) -> str:
+    """libpq's connection string. Raises :class:`BadOption`, with nothing that could be a password."""
+    if not uri.path.strip("/") or "/" in uri.path.strip("/"):
+        raise BadOption("sink: postgresql: a database is expected: postgresql://user:password@host/database")
+    given = {name: value for name, value in uri.parameters.items() if name not in OWN and value is not None}
+    known: dict[str, Any] = {**DEFAULTS, "target_session_attrs": "read-write", **given}
+    known["options"] = f"{server_options(timeout)} {given.get('options', '')}".strip()
+    credentials = {
+        name: getattr(uri, name) for name in ("user", "password") if getattr(uri, name) is not None
+    }
+    bad = ""
+    try:
+        place = f"postgresql://{quote(uri.host, safe='[]:,%')}/{quote(uri.path.strip('/'), safe='')}"
+        conninfo = make_conninfo(place, **known, **credentials)
+        ports = str(conninfo_to_dict(conninfo).get("port", "")).split(",")
+        if all(not port or (port.isdecimal() and 0 < int(port) < 65536) for port in ports):
+            return conninfo
+        bad = "a port is a number from 1 to 65535"
+    except (psycopg.Error, ValueError) as error:
+        bad = " ".join(str(error).split())
+    raise BadOption(f"sink: postgresql: the URI cannot be used: {bad}")
+
+
+def _events(batch: SinkBatch, jsonb: Callable[[bytes], str]) -> Iterator[tuple[Any, ...]]:
+    """In the order of the stage's columns."""
+    # Most records of a batch share what is in force.
+    app_data: dict[bytes, str] = {}
+    for record in batch.records:
+        if record.app_data not in app_data:
+            app_data[record.app_data] = jsonb(record.app_data)
+        yield _event(batch.journal_id, record, app_data[record.app_data], jsonb(record.event))
+
+
+def _event(journal_id: str, record: Record, app_data: str, event: str) -> tuple[Any, ...]:
+    return (
+        journal_id,
+        record.position.segment,
+        record.position.event,
+        record.application_id,
+        record.flight_id,
+        record.session_id,
+        record.seq,
+        record.received_at,
+        record.client_time,
+        record.clock_offset,
+        record.dialect,
+        app_data,
+        event,
+        record.event.decode("utf-8", "replace"),
+    )
+
+
+def _session(journal_id: str, session: Session, jsonb: Callable[[bytes], str]) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    return (
+        journal_id,
+        session.id,
+        session.application_id,
+        session.flight_id,
+        session.dialect,
+        to_iso_8601(session.started_at),
+        None if session.ended_at is None else to_iso_8601(session.ended_at),
+        session.end_reason,
+        to_iso_8601(session.last_activity),
+        session.events,
+        _text(session.user_agent),
+        _text(session.origin),
+        _text(session.referrer),
+        None if session.device is None else _device(session.device, jsonb),
+        _text(session.visitor_id),
+        jsonb(session.app_data),
+    )
+
+
+def _device(told: str, jsonb: Callable[[bytes], str]) -> str:
+    """An object where the client told one, otherwise its text."""
+    written = holdable(told)
+    return (jsonb if isinstance(device(written), dict) else as_string)(written.encode())
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else holdable(text)

@@ -1,0 +1,132 @@
+"""``clickhouse:`` as far as it needs no server: its URI, statements and rows."""
+
+import json
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.trial.unittest import SynchronousTestCase
+
+from logui_tx.delivery.find import sink_makers
+from logui_tx.errors import BadOption
+from logui_tx.sinks import clickhouse_tables as tables
+from logui_tx.sinks.clickhouse import ClickHouseSink
+from logui_tx.sinks.clickhouse_tables import EVENTS, SESSIONS, event_row, read_tables, session_row
+from logui_tx.sinks.uri import read_uri
+from logui_tx.testing import make_record, make_session
+from logui_tx.testing.sink_contract import HOSTILE, made
+
+PASSWORD = "hunter2-geheim"
+
+
+def make(uri: str) -> ClickHouseSink:
+    maker, read, _ = read_uri(uri, sink_makers())
+    found = maker.make(read, reactor)
+    assert isinstance(found, ClickHouseSink)
+    return found
+
+
+class UriTests(SynchronousTestCase):
+    def test_the_url(self) -> None:
+        for uri, url in (
+            ("clickhouse://db.example.org/logs.events", "http://db.example.org:8123/"),
+            ("clickhouses://db.example.org/logs.events", "https://db.example.org:8443/"),
+            (f"clickhouse://logui:{PASSWORD}@[::1]/events", "http://[::1]:8123/"),
+            ("clickhouse://[::1]:9000/events", "http://[::1]:9000/"),
+        ):
+            self.assertEqual(make(uri)._server._url, url)
+
+    def test_the_password_goes_into_a_header(self) -> None:
+        server = make(f"clickhouse://logui:{PASSWORD}@db/events")._server
+        self.assertEqual(server._headers, {"X-ClickHouse-User": "logui", "X-ClickHouse-Key": PASSWORD})
+        self.assertNotIn(PASSWORD, server._url)
+
+    def test_what_would_be_right(self) -> None:
+        with TemporaryDirectory() as folder:
+            no_certificate = Path(folder) / "ca.pem"
+            no_certificate.write_text("-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n")
+            empty = Path(folder) / "empty.pem"
+            empty.write_text("")
+            for uri, hint in (
+                ("clickhouse:logs.events", "clickhouse://host:8123/database.table"),
+                ("clickhouse://a,b/logs.events", "one host"),
+                ("clickhouse://a:port/logs.events", "one host"),
+                ("clickhouse://a", "a table is expected"),
+                ("clickhouse://a/logs.my-events", "letters, digits and _"),
+                ("clickhouse://a/x`; DROP TABLE y", "letters, digits and _"),
+                ("clickhouse://a/logs.events?sessions-table=b.c", "letters, digits and _"),
+                ("clickhouse://a/logs.events?sessions-table=events", "a table of their own"),
+                ("clickhouse://a/logs.events?engine=Log", "one of ReplacingMergeTree"),
+                ("clickhouse://a/logs.events?setting=x", "setting=name=value"),
+                ("clickhouse://a/logs.events?setting=async_insert=1", "async_insert is the sink's own"),
+                ("clickhouse://a/logs.events?setting=password=x", "password is the sink's own"),
+                (f"clickhouses://a/logs.events?ca={folder}/none", "ca: "),
+                (f"clickhouses://a/logs.events?ca={no_certificate}", "ca: "),
+                (f"clickhouses://a/logs.events?ca={empty}", "certificates"),
+            ):
+                with self.assertRaisesRegex(BadOption, f"^sink: clickhouse: .*{hint}", msg=uri):
+                    make(uri)
+
+
+class StatementTests(SynchronousTestCase):
+    def test_the_tables(self) -> None:
+        events, sessions = read_tables("/logs.events", None, "ReplacingMergeTree")
+        assert sessions is not None
+        self.assertEqual((events.name, sessions.name), ("`logs`.`events`", "`logs`.`events_sessions`"))
+        self.assertIn("non_replicated_deduplication_window = 1000", events.create())
+        self.assertIn("ENGINE = ReplacingMergeTree(version) ORDER BY session_id", sessions.create())
+        # What was refused as a repetition would be newer.
+        self.assertNotIn("window", sessions.create())
+        events, sessions = read_tables("/events", "none", "ReplicatedReplacingMergeTree")
+        self.assertEqual((events.name, sessions), ("`default`.`events`", None))
+        self.assertIn(" replicated_deduplication_window = 1000", events.create())
+
+    def test_only_what_is_missing_is_added(self) -> None:
+        events, _ = read_tables("/events", None, "ReplacingMergeTree")
+        self.assertEqual(list(events.migrate(set(EVENTS))), [])
+        self.assertEqual(
+            list(events.migrate({*EVENTS, "mine"} - {"dialect"})),
+            ["ALTER TABLE `default`.`events` ADD COLUMN IF NOT EXISTS dialect LowCardinality(String)"],
+        )
+
+    def test_what_is_looked_for(self) -> None:
+        events, _ = read_tables("/events", None, "ReplacingMergeTree")
+        [first, second] = made([1, 2])
+        odd = evolve(second, session_id="s'1\\")
+        self.assertEqual(
+            events.find([first, odd]),
+            "SELECT record_id FROM `default`.`events` "
+            f"WHERE flight_id IN ('{first.flight_id}') AND session_id IN ('s\\'1\\\\', 's1') "
+            f"AND record_id IN ('{first.record_id}', '{second.record_id}') FORMAT TabSeparated",
+        )
+
+
+class RowTests(SynchronousTestCase):
+    def test_each_column_has_a_value(self) -> None:
+        self.assertEqual(list(event_row(make_record(1))), list(EVENTS))
+        self.assertEqual(list(session_row(make_session())), list(SESSIONS))
+
+    def test_events_are_texts_as_they_came(self) -> None:
+        for event in HOSTILE:
+            [line] = tables.lines([event_row(make_record(1, event=event))]).splitlines()
+            self.assertEqual(json.loads(line)["event"].encode(), event)
+
+    def test_which_row_of_a_session_counts(self) -> None:
+        """The one that was active last, whenever it comes; then the one that has ended."""
+        rows = [
+            make_session(last_activity=1000),
+            make_session(last_activity=1000, ended_at=900_000, end_reason="timeout"),
+            make_session(last_activity=1001),
+        ]
+        versions = [session_row(one)["version"] for one in rows]
+        self.assertEqual(versions, sorted(set(versions)))
+
+    @given(st.text(max_size=40))
+    def test_no_text_ends_a_literal(self, text: str) -> None:
+        quoted = tables._quoted(text)
+        self.assertRegex(quoted, re.compile(r"\A'([^'\\]|\\.)*'\Z", re.DOTALL))
+        self.assertEqual(re.sub(r"\\(.)", r"\1", quoted[1:-1], flags=re.DOTALL), text)

@@ -1,0 +1,155 @@
+"""Steps on the way to a sink: what is changed, and that nothing else is."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from logui_tx.delivery.find import make_steps, step_makers
+from logui_tx.errors import BadOption
+from logui_tx.interfaces import IStep, IStepMaker
+from logui_tx.model import Record
+from logui_tx.sinks.steps import changed, shortened
+from logui_tx.testing import make_record, make_session
+from tests.test_export_records import names, unhurried, values
+
+EVENT = b'{"a":1.50, "b" : {"c.d":"x","e":[1e400]},"half":"\\ud83d"}'
+
+
+class StepsTestCase(SynchronousTestCase):
+    def step(self, written: str) -> IStep:
+        (step,) = make_steps([written], step_makers())
+        verifyObject(IStep, step)
+        return step
+
+    def record(self, step: str, event: bytes = EVENT, **more: Any) -> Record:
+        found = self.step(step).record(evolve(make_record(1, event=event), **more))
+        assert found is not None
+        return found
+
+
+class FieldTests(StepsTestCase):
+    def test_drop(self) -> None:
+        self.assertEqual(self.record("drop:event.b.e").event, b'{"a":1.50,"b":{"c.d":"x"},"half":"\\ud83d"}')
+        self.assertEqual(
+            self.record(r"drop:event.b.c\.d").event, b'{"a":1.50,"b":{"e":[1e400]},"half":"\\ud83d"}'
+        )
+        self.assertEqual(self.record("drop:event").event, b"{}")
+        self.assertEqual(self.record("drop:appSpecificLogData.condition").app_data, b"{}")
+
+    def test_what_is_not_there(self) -> None:
+        for path in ("event.x", "event.a.x", "event.b.x.y", "appSpecificLogData.x", "referrer"):
+            found = self.record(f"drop:{path}")
+            self.assertEqual((found.event, found.app_data), (EVENT, b'{"condition":"A"}'))
+
+    def test_sessions(self) -> None:
+        session = make_session(referrer="https://u:p@h/x?y#z", visitor_id="v", device='{"os":"x"}')
+        self.assertIsNone(self.step("drop:visitorID").session(session).visitor_id)
+        self.assertEqual(self.step("shorten:referrer").session(session).referrer, "https://h/x")
+        self.assertEqual(self.step("drop:appSpecificLogData.condition").session(session).app_data, b"{}")
+        for step in ("drop:event.a", "drop:origin", "sample:5"):
+            self.assertEqual(self.step(step).session(session), session)
+
+    def test_hash(self) -> None:
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        (folder / "key").write_text("0123456789abcdef\n")
+        (folder / "other").write_text("0123456789abcdeg")
+        step = f"hash:event.user@{folder}/key"
+        one, same, two = (
+            self.record(step, event).event for event in (b'{"user":"a"}', b'{"user": "a"}', b'{"user":1}')
+        )
+        self.assertEqual(one, same)
+        self.assertNotEqual(one, two)
+        self.assertRegex(one, b'^{"user":"[0-9a-f]{32}"}$')
+        self.assertNotEqual(one, self.record(f"hash:event.user@{folder}/other", b'{"user":"a"}').event)
+        session = self.step(f"hash:visitorID@{folder}/key").session(make_session(visitor_id="v"))
+        self.assertRegex(str(session.visitor_id), "^[0-9a-f]{32}$")
+        (folder / "key").write_text("short")
+        self.refused(step, "less than 16 characters")
+        self.refused(f"hash:event.user@{folder}/none", "No such file")
+        self.refused("hash:event.user", "behind an @")
+
+    def test_shorten(self) -> None:
+        for text, expected in [
+            ("192.0.2.77", "192.0.2.0"),
+            ("2001:db8:1:2::3", "2001:db8:1::"),
+            ("https://a.example/b?c=d#e", "https://a.example/b"),
+            ("https://user:word@a.example/b", "https://a.example/b"),
+            ("/b?mail=x@y.z", "/b"),
+            ("", ""),
+        ]:
+            self.assertEqual(shortened(text), expected)
+        for path in ("event.a", "event.half"):
+            self.assertEqual(self.record(f"shorten:{path}").event, EVENT)
+
+    def test_what_does_not_do(self) -> None:
+        self.refused("drop:even.x", "a path begins with event")
+        self.refused("drop:", "a path begins with event")
+        self.refused("drop:referrer.x", "a path begins with event")
+        self.refused("sample:x", "a number of milliseconds")
+        self.refused("sample:0", "a number of milliseconds")
+        self.refused("drip:event", "known are drop, hash, sample, shorten")
+
+    def refused(self, step: str, why: str) -> None:
+        error = self.assertRaises(BadOption, make_steps, [step], step_makers())
+        self.assertIn(why, str(error))
+
+    @unhurried
+    @given(st.dictionaries(names, values, max_size=4), names)
+    def test_only_the_one_field(self, event: dict[str, Any], name: str) -> None:
+        import json
+
+        text = json.dumps(event).encode()
+        after = json.loads(changed(text, [name], lambda _value: None))
+        self.assertEqual(after, {key: value for key, value in event.items() if key != name})
+
+
+class SampleTests(StepsTestCase):
+    def moves(self, step: IStep, event: bytes, dialect: str) -> list[int]:
+        found = []
+        for n in range(10):
+            for session in ("a", "b"):
+                record = evolve(
+                    make_record(n + 1, session, event=event), client_time=1000 + 40 * n, dialect=dialect
+                )
+                if step.record(record) is not None and session == "a":
+                    found.append(n)
+        return found
+
+    def test_moves(self) -> None:
+        for event, dialect in [
+            (b'{"type":1}', "kraken"),
+            (b'{"eventDetails":{"type":"mousemove"}}', "logui-0.4"),
+            (b'{"eventDetails":{"type":"cursorTracking","trackingType":"positionUpdate"}}', "logui-0.5"),
+        ]:
+            self.assertEqual(self.moves(self.step("sample:100"), event, dialect), [0, 3, 6, 9])
+
+    def test_all_else(self) -> None:
+        for event, dialect in [
+            (b'{"type":0}', "kraken"),
+            (b'{"type":1}', "logui-0.4"),
+            (b'{"eventDetails":{"type":"click"}}', "logui-0.4"),
+            (b'{"eventDetails":null}', "logui-0.5"),
+            (b'{"eventDetails":{"trackingType":"cursorLeftViewport"}}', "logui-0.5"),
+        ]:
+            self.assertEqual(self.moves(self.step("sample:100"), event, dialect), list(range(10)))
+
+    def test_a_clock_that_was_set_back(self) -> None:
+        step, move = self.step("sample:100"), make_record(1, event=b'{"eventDetails":{"type":"mousemove"}}')
+        for time in (10**6, 10**5):
+            self.assertIsNotNone(step.record(evolve(move, client_time=time)))
+
+
+class MakerTests(SynchronousTestCase):
+    def test_each_example_does(self) -> None:
+        makers = step_makers()
+        self.assertEqual([maker.name for maker in makers], ["drop", "hash", "sample", "shorten"])
+        for maker in makers:
+            verifyObject(IStepMaker, maker)
+            if maker.name != "hash":
+                make_steps([maker.form], makers)
