@@ -216,7 +216,8 @@ class ISink(Interface):
         """
 
     def write(batch: SinkBatch) -> Deferred[bytes]:
-        """Keep the batch: fires when all of it will outlast a crash of either end, with the sink's own state.
+        """Keep the batch: fires when all of it will outlast a crash of either end, with the sink's own state
+        (bytes, 1 MiB at most). It must end: whatever it waits for has a time limit of the sink's own.
 
         Fails with :class:`SinkAway` where the batch may be offered again later, and with
         :class:`RecordsRefused` where that would be in vain, having kept nothing of it: it is then offered in

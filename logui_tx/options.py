@@ -204,6 +204,7 @@ OPTIONS = (
     Option("commit-delay", duration, "0", "Time to gather payloads before each commit: slower, cheaper."),
     Option("compression", level, "1", "zstd level of the journal's segments."),
 )
+_URIS = ("database", "session-store", "sink")
 _BY_NAME = {option.name: option for option in OPTIONS}
 
 
@@ -288,7 +289,9 @@ def _read(option: Option, value: Any) -> Any:
 
 def _read_one(option: Option, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str if option.read is text else str | int | float):
-        raise BadOption(f"{option.name}: {value!r} is of the wrong kind")
+        # Of a URI it may be the password that is shown.
+        shown = "the value" if option.name in _URIS else repr(value)
+        raise BadOption(f"{option.name}: {shown} is of the wrong kind")
     try:
         return option.value(str(value))
     except ValueError as error:

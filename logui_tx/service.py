@@ -323,6 +323,8 @@ class LoguiService(Service):
         elif self._enough is not None:
             log.info("not waiting any longer")
             self._stop_waiting()
+        elif self._stopping:
+            self._parts.deliveries.hurry()
 
     def stopService(self) -> Deferred[None]:
         """Announce, drain, end, flush, close; fires when all is on disk. A second call changes nothing."""

@@ -7,7 +7,8 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from logui_tx.delivery.delivery import POLL, halves
+from logui_tx.delivery.delivery import POLL
+from logui_tx.delivery.halving import halves
 from logui_tx.errors import SinkAway
 from logui_tx.interfaces import IStep
 from logui_tx.journal import cursors

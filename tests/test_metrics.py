@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.test.requesthelper import DummyRequest
 
-from logui_tx.delivery.delivery import Progress
+from logui_tx.delivery.progress import Progress
 from logui_tx.web.metrics import Figures, MetricsPage
 from tests.journals import NOW
 

@@ -17,8 +17,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from logui_tx.delivery.delivery import halves
 from logui_tx.delivery.find import sink_makers
+from logui_tx.delivery.halving import halves
 from logui_tx.errors import BadOption
 from logui_tx.sinks.http import HTTPSink, key, sign
 from logui_tx.sinks.posting import Answer, retry_after

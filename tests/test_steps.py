@@ -43,7 +43,7 @@ class FieldTests(StepsTestCase):
         self.assertEqual(self.record("drop:appSpecificLogData.condition").app_data, b"{}")
 
     def test_what_is_not_there(self) -> None:
-        for path in ("event.x", "event.a.x", "event.b.x.y", "appSpecificLogData.x", "referrer"):
+        for path in ("event.x", "appSpecificLogData.x", "referrer"):
             found = self.record(f"drop:{path}")
             self.assertEqual((found.event, found.app_data), (EVENT, b'{"condition":"A"}'))
 
@@ -84,8 +84,10 @@ class FieldTests(StepsTestCase):
             ("", ""),
         ]:
             self.assertEqual(shortened(text), expected)
-        for path in ("event.a", "event.half"):
-            self.assertEqual(self.record(f"shorten:{path}").event, EVENT)
+        self.assertEqual(
+            self.record("shorten:event.u", b'{"u":"https://a/b?secret=\\ud83d"}').event,
+            b'{"u":"https://a/b"}',
+        )
 
     def test_what_does_not_do(self) -> None:
         self.refused("drop:even.x", "a path begins with event")

@@ -172,12 +172,13 @@ def rewind(context: Context, name: str, place: str | int, yes: bool) -> None:
 
     with context.journal() as reader:
         _known(reader.connection, name)
+        # Looked for beforehand: nothing can be stored while the cursor is written.
+        position = _position(reader.connection, place)
+        behind, _ = cursors.behind(reader.connection, position)
     if not yes:
         click.confirm(f"Deliver to the sink {quoted(name)} from another place on?", abort=True, err=True)
     with context.journal_changes() as connection:
-        position = _position(connection, place)
         cursors.rewind(connection, name, position)
-        behind, _ = cursors.behind(connection, position)
     click.echo(f"The sink {quoted(name)} goes on {behind} events before the end.")
 
 

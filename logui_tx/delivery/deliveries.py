@@ -11,8 +11,9 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from logui_tx.delivery.delivery import Progress, SinkDelivery
+from logui_tx.delivery.delivery import SinkDelivery
 from logui_tx.delivery.find import make_steps, sink_makers, step_makers
+from logui_tx.delivery.progress import Progress
 from logui_tx.delivery.source import DeliverySource
 from logui_tx.errors import BadOption, NotStored
 from logui_tx.interfaces import ISink, IStep
@@ -47,6 +48,7 @@ class Deliveries:
         self._source: DeliverySource | None = None
         self._now: Callable[[], int]
         self._deliveries: list[SinkDelivery] = []
+        self._drained: Deferred[Any] | None = None
 
     def start(self, end: Position, now: Callable[[], int]) -> None:
         """Begin to deliver. The journal is writing by now, and ends at ``end`` yet; ``now`` gives UNIX ms."""
@@ -101,13 +103,19 @@ class Deliveries:
 
     async def stop(self, timeout: float) -> None:
         """Deliver what is left, for ``timeout`` seconds at most, and close everything."""
-        drained = DeferredList([delivery.drain() for delivery in self._deliveries])
+        drained = DeferredList([delivery.drain() for delivery in self._deliveries], consumeErrors=True)
         drained.addTimeout(timeout, self._reactor, onTimeoutCancel=lambda _result, _timeout: None)
+        self._drained = drained
         await drained
-        for delivery in self._deliveries:
-            await delivery.stop()
+        stops = [Deferred.fromCoroutine(delivery.stop()) for delivery in self._deliveries]
+        await DeferredList(stops, consumeErrors=True)
         if self._source is not None:
             await self._source.stop()
+
+    def hurry(self) -> None:
+        """Do not wait for sinks any longer."""
+        if self._drained is not None:
+            self._drained.cancel()
 
     def _save(self, work: Callable[..., None], *arguments: object) -> Deferred[None]:
         def do(connection: sqlite3.Connection) -> None:

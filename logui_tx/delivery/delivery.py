@@ -16,12 +16,15 @@ from collections.abc import Callable, Sequence
 from random import uniform
 from typing import Protocol
 
-from attrs import define, evolve
+from attrs import evolve
 from twisted.application.internet import backoffPolicy
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from logui_tx.delivery import told
+from logui_tx.delivery.halving import halves
+from logui_tx.delivery.progress import Progress
 from logui_tx.delivery.source import DeliverySource
 from logui_tx.errors import JournalError, NotStored, RecordsRefused, SinkAway
 from logui_tx.interfaces import ISink, IStep
@@ -37,7 +40,8 @@ POLL = 1.0
 
 _FIRST_RETRY = 0.2
 _FACTOR = 2.0
-_LETTERS = 100
+_LETTERS = 10
+_CLOSING = 5.0
 _NOWHERE = Position()
 
 
@@ -45,21 +49,6 @@ class Save(Protocol):
     """Has work done in the journal's next commit; fires when that is on disk, or fails with NotStored."""
 
     def __call__(self, work: Callable[..., None], *arguments: object) -> Deferred[None]: ...
-
-
-@define
-class Progress:
-    """How a delivery is, for metrics and health. ``oldest`` is when the first event was received that is not
-    delivered (UNIX ms), None where all are; ``trouble`` why nothing is taken, since ``since`` (UNIX ms)."""
-
-    behind: int = 0
-    oldest: int | None = None
-    delivered: int = 0
-    dead_letters: int = 0
-    failures: int = 0
-    paused: bool = False
-    trouble: str | None = None
-    since: int | None = None
 
 
 class SinkDelivery:
@@ -91,6 +80,7 @@ class SinkDelivery:
         self._generation: int | None = None
         self._attempt = 0
         self._retry_at: float | None = None
+        self._counted = 0
         self._delay = backoffPolicy(_FIRST_RETRY, options.retry_max, _FACTOR, jitter=lambda: 0.0)
         self._stopping = False
         self._draining = False
@@ -129,7 +119,10 @@ class SinkDelivery:
         self._stopping = True
         if self._running is not None:
             self._running.cancel()
-        await _quietly(self._sink.close())
+        closing = maybeDeferred(self._sink.close)
+        # Whatever is at the other end, the server stops.
+        closing.addTimeout(_CLOSING, self._clock, lambda _result, _seconds: None)
+        await _quietly(closing)
 
     # --- rounds
 
@@ -148,7 +141,7 @@ class SinkDelivery:
         if self._draining:
             return False
         if self._retry_at is not None:
-            await self._pause(self._retry_at - self._clock.seconds())
+            await self._wait_to_retry(self._retry_at)
             self._retry_at = None
             return True
         if not self._news or self.progress.paused:
@@ -159,6 +152,22 @@ class SinkDelivery:
             await self._pause(self._options.batch_age)
         return True
 
+    async def _wait_to_retry(self, until: float) -> None:
+        """Or until an operator has done something."""
+        before = await self._seen()
+        while not self._draining and (left := until - self._clock.seconds()) > 0:
+            await self._sleep(min(POLL, left))
+            if await self._seen() != before:
+                return
+
+    async def _seen(self) -> object:
+        """What operators change."""
+        try:
+            cursor = await self._source.cursor(self.name)
+        except JournalError:
+            return None
+        return cursor and (cursor.generation, cursor.paused, cursor.retries)
+
     async def _round(self) -> bool:
         """Deliver what comes next; False where there is nothing to be done yet."""
         if self._retry_at is not None:
@@ -168,24 +177,26 @@ class SinkDelivery:
             await self._save(cursors.add, self.name, self._begin or await self._source.end())
             self._begin = None
             return True
+        self._begin = None
         await self._look_at(cursor)
         if cursor.paused:
             return False
         if not self._open:
             await self._sink.open(cursor.state)
             self._open, self._state = True, cursor.state
-        if cursor.retries and await self._retry_letters():
-            return True
+        # A batch that may have been written comes before anything else.
+        retried = bool(cursor.retries) and cursor.pending is None and await self._retry_letters()
         self._news = False
         reading = await self._source.read(cursor, self._options.batch, self._options.batch_bytes)
         if reading is None:
             if not self._news:
                 self.progress.behind, self.progress.oldest = 0, None
             self._well()
-            return False
+            return retried
+        self._counted = 0
         self.progress.oldest = reading.received or self.progress.oldest
         await self._deliver(cursor, await self._through_steps(reading.batch))
-        self.progress.behind = max(0, self.progress.behind - reading.events)
+        self._count(reading.events - self._counted)
         self._well()
         return True
 
@@ -197,6 +208,10 @@ class SinkDelivery:
             self._generation = cursor.generation
             behind, oldest = await self._source.behind(cursor.position)
             self.progress.behind, self.progress.oldest = behind, oldest
+
+    def _count(self, events: int) -> None:
+        self._counted += events
+        self.progress.behind = max(0, self.progress.behind - events)
 
     # --- a batch
 
@@ -212,10 +227,16 @@ class SinkDelivery:
                 dead.append(self._letter(record, f"a step failed: {why}"))
             else:
                 left += [found] if found is not None else []
+        sessions = []
+        for session in batch.sessions:
+            try:
+                sessions.append(self._session_through_each(session))
+            except Exception as why:  # noqa: BLE001 - nor must one session
+                dead.append(self._letter(session, f"a step failed: {why}", batch.first))
         if dead:
+            log.warn("steps before the sink {sink} failed on {n} records", sink=self.name, n=len(dead))
             await self._save(cursors.refused, self.name, dead)
-        sessions = tuple(map(self._session_through_each, batch.sessions))
-        return evolve(batch, records=tuple(left), sessions=sessions)
+        return evolve(batch, records=tuple(left), sessions=tuple(sessions))
 
     def _through_each(self, record: Record) -> Record | None:
         found: Record | None = record
@@ -253,14 +274,15 @@ class SinkDelivery:
             return
         preparing = self._sink.prepare(batch)
         if preparing is not None:
-            self._state = await preparing
+            self._state = told.checked_state(await preparing)
             await self._save(cursors.prepared, self.name, cursor.generation, batch.after, self._state)
-        self._state = await self._sink.write(batch)
+        self._state = told.checked_state(await self._sink.write(batch))
 
     async def _move(self, cursor: Cursor, batch: SinkBatch, delivered: int, *dead: DeadLetter) -> None:
         await self._save(
             cursors.moved, self.name, cursor.generation, batch.after, self._state, delivered, dead
         )
+        self._count(delivered + len(dead))
 
     def _letter(self, refused: Record | Session, why: str, place: Position = _NOWHERE) -> DeadLetter:
         if isinstance(refused, Session):
@@ -272,10 +294,16 @@ class SinkDelivery:
         """Offer dead letters again, each by itself; whether there were any."""
         letters = await self._source.dead_letters(self.name, _LETTERS)
         for letter in letters:
-            batch = await self._source.read_letter(letter)
             try:
+                batch = await self._source.read_letter(letter)
                 left = tuple(found for one in batch.records if (found := self._through_each(one)) is not None)
                 sessions = tuple(map(self._session_through_each, batch.sessions))
+            except CancelledError:
+                raise
+            except Exception as why:  # noqa: BLE001 - a step, or the journal: it must not hold the rest
+                await self._save(cursors.refused_again, letter.number, self._now(), f"not offered: {why}")
+                continue
+            try:
                 await self._write_letter(evolve(batch, records=left, sessions=sessions))
             except RecordsRefused as why:
                 await self._save(cursors.refused_again, letter.number, self._now(), str(why))
@@ -288,9 +316,9 @@ class SinkDelivery:
         if batch.records or batch.sessions:
             preparing = self._sink.prepare(batch)
             if preparing is not None:
-                self._state = await preparing
+                self._state = told.checked_state(await preparing)
                 await self._save(cursors.noted, self.name, self._state)
-            self._state = await self._sink.write(batch)
+            self._state = told.checked_state(await self._sink.write(batch))
 
     # --- trouble
 
@@ -298,9 +326,7 @@ class SinkDelivery:
         """Note it, and when to try again."""
         self._attempt += 1
         self.progress.failures += 1
-        # A part of the batch may have gone: what is behind is counted anew.
-        self._generation = None
-        text = str(why) or type(why).__name__
+        text = told.text(why)
         if not isinstance(why, SinkAway | JournalError | NotStored):
             text = f"{type(why).__name__}: {text}"
             if self.progress.trouble != text:
@@ -313,7 +339,8 @@ class SinkDelivery:
             self._note_trouble()
         # In proportion, so that sinks of many servers do not come at once, nor later than they may.
         delay = self._delay(self._attempt - 1) * uniform(0.5, 1.0)  # noqa: S311
-        delay = max(delay, getattr(why, "retry_after", 0.0))
+        if isinstance(why, SinkAway):
+            delay = max(delay, told.seconds(why.retry_after))
         if isinstance(why, NotStored):
             # What the sink told of itself is not kept: it begins again with what is.
             self._open = False
@@ -354,29 +381,6 @@ class SinkDelivery:
         if self._sleeping is not None:
             sleeping, self._sleeping = self._sleeping, None
             sleeping.callback(None)
-
-
-def halves(batch: SinkBatch) -> tuple[SinkBatch, SinkBatch]:
-    """Two batches that say the same one after the other. Sessions go before, as they stand by now anyway."""
-    items: list[Session | Record] = [*batch.sessions, *batch.records]
-    middle = len(items) // 2
-    if middle < len(batch.sessions):
-        # They have no place of their own: the first half ends where it begins.
-        return (
-            SinkBatch(batch.journal_id, batch.first, batch.first, (), batch.sessions[:middle]),
-            evolve(batch, sessions=batch.sessions[middle:]),
-        )
-    cut = middle - len(batch.sessions)
-    if cut == 0:
-        return (
-            SinkBatch(batch.journal_id, batch.first, batch.first, (), batch.sessions),
-            evolve(batch, sessions=()),
-        )
-    between: Position = batch.records[cut].position
-    return (
-        SinkBatch(batch.journal_id, batch.first, between, batch.records[:cut], batch.sessions),
-        SinkBatch(batch.journal_id, between, batch.after, batch.records[cut:]),
-    )
 
 
 async def _quietly(closing: Deferred[None]) -> None:

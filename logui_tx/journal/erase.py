@@ -64,6 +64,8 @@ def erase_session(data_dir: Path, session_id: str) -> Erasure:
                 if not _segments(connection, number, at):
                     for statement in _DELETE:
                         connection.execute(statement, (number,))
+                    # A reason may quote what was refused.
+                    connection.execute("DELETE FROM dead_letter WHERE session = ?", (session_id,))
                     break
         return Erasure(rewritten, _wipe_log(connection))
     except sqlite3.Error as error:

@@ -28,7 +28,8 @@ class Stretch:
     """What stands between two positions. ``events`` counts also those that were erased.
 
     ``sessions`` are those that began, went on, changed or ended, by number, as they stand by now;
-    ``received`` is the time of the first event, in UNIX ms; ``size`` is about that of the messages.
+    ``received`` is the time of the first event, in UNIX ms; ``size`` is about that of all in bytes,
+    each event and session with its application-specific data.
     """
 
     first: Position
@@ -55,9 +56,15 @@ class JournalTail:
         ``after`` is ``first`` where nothing stands there yet. Raises :class:`CorruptSegment`.
         """
         stretch = Stretch(first, first)
-        while stretch.events < most and stretch.size < most_bytes:
+        while stretch.events < most and stretch.size < most_bytes and len(stretch.sessions) < most:
             begin = stretch.after
-            if not self._read_on(stretch, most - stretch.events, most_bytes) or stretch.after == begin:
+            try:
+                if not self._read_on(stretch, most - stretch.events, most_bytes) or stretch.after == begin:
+                    break
+            except CorruptSegment:
+                # What is sound goes first.
+                if begin == first:
+                    raise
                 break
         self._sessions.clear()
         return stretch
@@ -94,6 +101,7 @@ class JournalTail:
         for record, message in slices(records, messages):
             start, end = max(begin, at), min(stop, at + record.count)
             if start < end:
+                data = 0
                 session = self._session(record.session) if record.kind == Kind.EVENTS else None
                 if session is not None:
                     stored = StoredMessage(
@@ -108,9 +116,11 @@ class JournalTail:
                         at,
                     )
                     stretch.parts.append(Part(stored, start - at, end - at))
+                    data = len(stored.app_data)
                 stretch.received = record.received if stretch.received is None else stretch.received
                 stretch.events += end - start
                 stretch.size += len(message) * (end - start) // record.count
+                stretch.size += data * (end - start)
                 if most_bytes is not None and stretch.size >= most_bytes:
                     stop = end
             at += record.count
@@ -121,6 +131,7 @@ class JournalTail:
             session = self._session(number)
             if session is not None:
                 stretch.sessions[number] = session
+                stretch.size += len(session.app_data)
         stretch.after = Position(segment + 1)
         return True
 

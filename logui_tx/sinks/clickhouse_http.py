@@ -28,6 +28,7 @@ from twisted.web.http_headers import Headers
 
 from logui_tx.errors import BadOption, SinkAway
 from logui_tx.model import SinkURI
+from logui_tx.sinks.posting import retry_after
 
 CONNECT_TIMEOUT = 10.0
 LONGEST_TEXT = 300
@@ -111,9 +112,9 @@ class ClickHouseHTTP:
         text = " ".join(answer.decode(errors="replace").split())[:LONGEST_TEXT]
         raise ClickHouseError(
             response.code,
-            int(code) if code.isdigit() else 0,
+            int(code) if code.isdecimal() and len(code) < 9 else 0,
             text,
-            float(after) if after.isdigit() else 0.0,
+            retry_after(after, self._reactor.seconds()),
         )
 
     def close(self) -> Deferred[None]:

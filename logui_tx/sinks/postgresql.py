@@ -35,7 +35,7 @@ OWN = ("table", "sessions", "timeout")
 """Parameters that are not libpq's."""
 
 # SQLSTATEs, or how they begin, of what is wrong with the rows themselves ...
-_OF_ROWS = ("22", "23", "54")
+_OF_ROWS = ("22", "23", "54", "P0001")
 # ... but for a column of somebody's own that must not be empty: no row would do.
 _OF_TABLES = ("23502",)
 # What operators can mend has the same words every time.

@@ -101,8 +101,6 @@ def changed(json: bytes, path: Sequence[str], change: Change) -> bytes:
     if name not in members:
         return json
     after = changed(members[name], rest, change) if rest else change(members[name])
-    if after == members[name]:
-        return json
     if after is None:
         del members[name]
     else:
@@ -142,8 +140,8 @@ def _hash(argument: str) -> IStep:
 
 def _shorten(argument: str) -> IStep:
     def change(value: bytes) -> bytes:
-        text = values.text(value)
-        return value if text is None else json_text.string(shortened(text))
+        text = json_text.value(value)
+        return json_text.string(shortened(text)) if isinstance(text, str) else value
 
     return FieldStep(_path(argument), change)
 

@@ -134,6 +134,8 @@ def _split(uri: str, maker: ISinkMaker) -> SplitResult:
         parts = urlsplit(uri)
     except ValueError:
         raise _bad("", f"the URI cannot be read; {maker.form} would be one") from None
+    if parts.netloc and "@" in parts.path:
+        raise _bad(parts.scheme, "a / in a user or password is written %2F, an @ in a path %40")
     if parts.fragment:
         raise _bad(parts.scheme, "a # in a user, password or path is written %23")
     return parts

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from twisted.web.http import Request
 from twisted.web.resource import Resource
 
-from logui_tx.delivery.delivery import Progress
+from logui_tx.delivery.progress import Progress
 from logui_tx.options import Network
 from logui_tx.web.request import address_of, header
 

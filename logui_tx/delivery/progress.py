@@ -1,0 +1,20 @@
+"""How a delivery is."""
+
+from __future__ import annotations
+
+from attrs import define
+
+
+@define
+class Progress:
+    """How a delivery is, for metrics and health. ``oldest`` is when the first event was received that is not
+    delivered (UNIX ms), None where all are; ``trouble`` why nothing is taken, since ``since`` (UNIX ms)."""
+
+    behind: int = 0
+    oldest: int | None = None
+    delivered: int = 0
+    dead_letters: int = 0
+    failures: int = 0
+    paused: bool = False
+    trouble: str | None = None
+    since: int | None = None

@@ -1,0 +1,31 @@
+"""What sinks tell, taken with care: they may be anybody's."""
+
+from __future__ import annotations
+
+from math import inf
+
+MAX_STATE = 1024 * 1024
+"""Bytes of a sink's own state: it is written with every batch, by the journal's only writer."""
+_LONGEST_WAIT = 3600.0
+
+
+def checked_state(state: object) -> bytes:
+    """The state, if it may be saved: what cannot be would keep pages' events from being stored."""
+    if not isinstance(state, bytes):
+        raise TypeError(f"the sink's state is of type {type(state).__name__}, not bytes")
+    if len(state) > MAX_STATE:
+        raise ValueError(f"the sink's state has {len(state)} bytes, more than {MAX_STATE}")
+    return state
+
+
+def seconds(told: object) -> float:
+    """What a sink says of when to come again, within reason."""
+    usable = isinstance(told, int | float) and 0 < told < inf
+    return min(float(told), _LONGEST_WAIT) if usable else 0.0  # type: ignore[arg-type]
+
+
+def text(why: Exception) -> str:
+    try:
+        return str(why) or type(why).__name__
+    except Exception:  # noqa: BLE001 - somebody else's
+        return type(why).__name__
