@@ -29,7 +29,7 @@ jsonl = LazySinkMaker(
     ),
 )
 
-TEMPORARY = "401,403,404,407,408,409,425,429"
+TEMPORARY = "408,425,429"
 """Who is asked, who asks, or when: nothing that is the fault of a record."""
 
 http = LazySinkMaker(

@@ -112,7 +112,7 @@ class AnswerTests(ReceiverTestCase):
                 "503": "answered 503 Service Unavailable",
                 "599": "answered 599",
                 "429": "answered 429 Too Many Requests",
-                "401": "answered 401 Unauthorized",
+                "408": "answered 408 Request Timeout",
                 "302": "answered 302 Found: redirects are not followed, give the URI that it leads to",
                 "closed": "the connection was lost, or what came is not HTTP (ConnectionLost)",
                 "mid-body": "the connection was lost, or what came is not HTTP (ConnectionDone)",
@@ -121,7 +121,7 @@ class AnswerTests(ReceiverTestCase):
         ):
             self.receiver.plan.append(how)
             self.assertEqual(str(await self.away(sink, number)), why)
-        for number, how in enumerate(["400", "410", "413", "422"], 1):
+        for number, how in enumerate(["400", "401", "404", "410", "413", "422"], 1):
             self.receiver.plan.append(how)
             with self.assertRaisesRegex(RecordsRefused, rf"\Aanswered {how} [A-Z][A-Za-z -]+\Z"):
                 await sink.write(make_batch(made([number])))
@@ -137,7 +137,7 @@ class AnswerTests(ReceiverTestCase):
     async def test_retry_after(self) -> None:
         sink = await self.opened()
         self.receiver.headers["Retry-After"] = "17"
-        for how in ("429", "503", "401"):
+        for how in ("429", "503", "425"):
             self.receiver.plan.append(how)
             self.assertEqual((await self.away(sink, 1)).retry_after, 17)
 
