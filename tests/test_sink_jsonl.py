@@ -236,3 +236,17 @@ class SinkTests(TestCase):
             self.assertEqual(len(list(self.folder.glob("*.jsonl"))), number)
             self.patch(sink._files, "_now", lambda: now)
         self.assertEqual(self.kept(), [1, 2])
+
+    async def test_a_known_sink_in_the_folder_of_another_journal(self) -> None:
+        """It does not cut what is not its own."""
+        sink = await self.opened()
+        state = await sink.write(make_batch(made([1])))
+        await sink.close()
+        (self.folder / ".logui-sink").write_text("another\n")
+        later = self.folder / f"events_{FLIGHT}_2026-11-22_000007.jsonl.part"
+        later.write_bytes(b"another's\n")
+        again = make(f"jsonl:{self.folder}")
+        self.addCleanup(again.close)
+        with self.assertRaisesRegex(SinkAway, "holds another journal's events"):
+            await again.open(state)
+        self.assertEqual(later.read_bytes(), b"another's\n")

@@ -37,6 +37,12 @@ journal cannot save the cursor; then it is offered much more often than this."""
 _T = TypeVar("_T")
 
 
+class _Saved(State, frozen=True):
+    """Also whose events the folder holds, once there were any."""
+
+    journal: str = ""
+
+
 @implementer(ISink)
 class JsonLines:
     """See :class:`ISink`. The disk is waited for in a thread of its own."""
@@ -63,6 +69,7 @@ class JsonLines:
         self._pool: ThreadPool | None = None
         self._looking: IDelayedCall | None = None
         self._new = False
+        self._journal = ""
         # How things stood before the last batch, whether that failed, and where the batch began and ended.
         self._before: State | None = None
         self._unsure = False
@@ -95,13 +102,19 @@ class JsonLines:
         if not state:
             self._files.make()
         self._files.claim()
-        self._files.restore(msgspec.json.decode(state, type=State) if state else None)
+        saved = msgspec.json.decode(state, type=_Saved) if state else None
+        if saved is not None and saved.journal:
+            # What is another's must not be cut.
+            self._files.belong(saved.journal)
+        self._files.restore(None if saved is None else State(saved.next, saved.files))
+        self._journal = "" if saved is None else saved.journal
         self._before, self._unsure, self._last, self._new = self._files.state, False, None, not state
 
     def _write(self, batch: SinkBatch) -> bytes:
         files = self._files
         files.claim()
         files.belong(batch.journal_id)
+        self._journal = batch.journal_id
         if self._unsure or self._again(batch):
             files.restore(self._before)
         self._before, self._unsure = files.state, True
@@ -145,7 +158,8 @@ class JsonLines:
         return doing
 
     def _state(self) -> bytes:
-        return msgspec.json.encode(self._files.state)
+        state = self._files.state
+        return msgspec.json.encode(_Saved(state.next, state.files, self._journal))
 
     def _written(self, state: bytes) -> bytes:
         self._new = False
