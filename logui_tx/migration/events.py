@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from uuid import UUID
 
-import msgspec
 from attrs import frozen
 
 from logui_tx.dialects import json_text, values
@@ -95,12 +93,4 @@ def _type(details: bytes) -> str:
 
 
 def _without_id(found: dict[str, bytes]) -> bytes:
-    kept = ((key, value) for key, value in found.items() if key != "_id")
-    return b"{%b}" % b",".join(_encode(key) + b":" + value for key, value in kept)
-
-
-def _encode(key: str) -> bytes:
-    try:
-        return msgspec.json.encode(key)
-    except UnicodeEncodeError:
-        return json.dumps(key).encode()  # a lone surrogate
+    return json_text.joined({key: value for key, value in found.items() if key != "_id"})
