@@ -96,7 +96,7 @@ class Deliveries:
         for number, (made, delivery) in enumerate(zip(self._made, self._deliveries, strict=True), 1):
             progress = delivery.progress
             kind = f"sink {number} ({made.scheme})"
-            lag = 0.0 if progress.oldest is None else (self._now() - progress.oldest) / 1000
+            lag = progress.lag(self._now())
             if not progress.paused and lag > alarm:
                 found.append(f"{kind} is {lag:.0f} s and {progress.behind} events behind")
         return found

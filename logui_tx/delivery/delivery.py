@@ -253,7 +253,8 @@ class SinkDelivery:
     async def _deliver(self, cursor: Cursor, batch: SinkBatch) -> None:
         """Write the batch, and save that it is; what is refused in halves."""
         try:
-            await self._write(cursor, batch)
+            # What is prepared is saved with the bounds of the batch.
+            await self._write(batch, cursors.prepared, self.name, cursor.generation, batch.after)
         except RecordsRefused as why:
             if len(batch.records) + len(batch.sessions) > 1:
                 for half in halves(batch):
@@ -269,13 +270,14 @@ class SinkDelivery:
             await self._move(cursor, batch, len(batch.records))
             self.progress.delivered += len(batch.records)
 
-    async def _write(self, cursor: Cursor, batch: SinkBatch) -> None:
+    async def _write(self, batch: SinkBatch, save: Callable[..., None], *where: object) -> None:
+        """``save`` is done in the journal with ``where`` and what the sink prepares."""
         if not batch.records and not batch.sessions:
             return
         preparing = self._sink.prepare(batch)
         if preparing is not None:
             self._state = told.checked_state(await preparing)
-            await self._save(cursors.prepared, self.name, cursor.generation, batch.after, self._state)
+            await self._save(save, *where, self._state)
         self._state = told.checked_state(await self._sink.write(batch))
 
     async def _move(self, cursor: Cursor, batch: SinkBatch, delivered: int, *dead: DeadLetter) -> None:
@@ -304,21 +306,13 @@ class SinkDelivery:
                 await self._save(cursors.refused_again, letter.number, self._now(), f"not offered: {why}")
                 continue
             try:
-                await self._write_letter(evolve(batch, records=left, sessions=sessions))
+                # Its bounds are in the letter itself.
+                await self._write(evolve(batch, records=left, sessions=sessions), cursors.noted, self.name)
             except RecordsRefused as why:
                 await self._save(cursors.refused_again, letter.number, self._now(), str(why))
             else:
                 await self._save(cursors.taken, letter.number, self.name, self._state, len(left))
         return bool(letters)
-
-    async def _write_letter(self, batch: SinkBatch) -> None:
-        """Its bounds are in the letter itself."""
-        if batch.records or batch.sessions:
-            preparing = self._sink.prepare(batch)
-            if preparing is not None:
-                self._state = told.checked_state(await preparing)
-                await self._save(cursors.noted, self.name, self._state)
-            self._state = told.checked_state(await self._sink.write(batch))
 
     # --- trouble
 

@@ -18,3 +18,7 @@ class Progress:
     paused: bool = False
     trouble: str | None = None
     since: int | None = None
+
+    def lag(self, now: int) -> float:
+        """For how many seconds that event has waited at ``now`` (UNIX ms)."""
+        return 0.0 if self.oldest is None else max(0.0, (now - self.oldest) / 1000)

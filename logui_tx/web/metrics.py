@@ -51,12 +51,9 @@ class Metrics(Collector):
 
 
 def _of_sinks(now: Figures) -> Iterator[Metric]:
-    def lag(progress: Progress) -> float:
-        return 0.0 if progress.oldest is None else max(0.0, (now.now - progress.oldest) / 1000)
-
     gauges: list[tuple[str, str, Callable[[Progress], float]]] = [
         ("lag_records", "Events that the sink does not have yet.", lambda one: one.behind),
-        ("lag_seconds", "How long the oldest of them has waited.", lag),
+        ("lag_seconds", "How long the oldest of them has waited.", lambda one: one.lag(now.now)),
         ("dead_letters", "What the sink refused for good.", lambda one: one.dead_letters),
         ("failing", "1 while the sink takes nothing.", lambda one: one.trouble is not None),
         ("paused", "1 while an operator has paused it.", lambda one: one.paused),
