@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet import reactor
 from twisted.internet import ssl as twisted_ssl
 from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
 
 from logui_tx.web.client import connect
 from tests.integration.served import Client
@@ -42,6 +43,13 @@ def make_certificate(path: Path) -> None:
     path.write_bytes(key.private_bytes(pem, form, secret) + certificate.public_bytes(pem))
 
 
+def trust(case: TestCase, path: Path) -> None:
+    """Our client believes what has this certificate to be localhost, whatever the host of its URL."""
+    trusted = twisted_ssl.trustRootFromCertificates([twisted_ssl.Certificate.loadPEM(path.read_bytes())])
+    options = twisted_ssl.optionsForClientTLS
+    case.patch(twisted_ssl, "optionsForClientTLS", lambda _host: options("localhost", trustRoot=trusted))
+
+
 class HTTPSTests(VisitedTestCase):
     domains = ("*",)
 
@@ -52,9 +60,7 @@ class HTTPSTests(VisitedTestCase):
         make_certificate(path)
         self.start(listen=(f"ssl:0:interface=127.0.0.1:privateKey={path}",))
         self.trusting = ssl.create_default_context(cafile=str(path))
-        trusted = twisted_ssl.trustRootFromCertificates([twisted_ssl.Certificate.loadPEM(path.read_bytes())])
-        options = twisted_ssl.optionsForClientTLS
-        self.patch(twisted_ssl, "optionsForClientTLS", lambda _host: options("localhost", trustRoot=trusted))
+        trust(self, path)
 
     async def ask(self, origin: str) -> Answer:
         def ask() -> Answer:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from twisted.internet import reactor, ssl
+from twisted.internet import reactor
 
 from logui_tx.model import Limits
 from logui_tx.web.client import connect
 from tests.integration.logui05 import ORIGIN, LogUI05TestCase
 from tests.integration.served import Client
-from tests.integration.test_kraken_tls import make_certificate
+from tests.integration.test_kraken_tls import make_certificate, trust
 from tests.logui05 import ITEM, events
 
 
@@ -21,9 +21,7 @@ class TLSTests(LogUI05TestCase):
         path = self.data_dir / "localhost.pem"
         make_certificate(path)
         self.start(listen=(f"ssl:0:interface=127.0.0.1:privateKey={path}",))
-        trusted = ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(path.read_bytes())])
-        options = ssl.optionsForClientTLS
-        self.patch(ssl, "optionsForClientTLS", lambda _host: options("localhost", trustRoot=trusted))
+        trust(self, path)
 
     async def test_what_was_sent_before_the_client_noticed_is_stored(self) -> None:
         socket = await connect(reactor, f"wss://127.0.0.1:{self.port}/ws/endpoint/", origin=ORIGIN)

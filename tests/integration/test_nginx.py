@@ -11,7 +11,6 @@ from pathlib import Path
 
 from attrs import evolve
 from twisted.internet import reactor
-from twisted.internet import ssl as twisted_ssl
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
@@ -21,7 +20,7 @@ from tests.integration.logui05 import ORIGIN, PATH, LogUI05TestCase
 from tests.integration.nginx import Nginx
 from tests.integration.redis import free_port
 from tests.integration.served import Client
-from tests.integration.test_kraken_tls import make_certificate
+from tests.integration.test_kraken_tls import make_certificate, trust
 from tests.logui05 import ITEM, events
 
 ROOT = Path(__file__).parents[2]
@@ -44,11 +43,7 @@ class NginxTestCase(LogUI05TestCase):
         make_certificate(self.certificate)
         self.listen = (f"tcp:{free_port()}:interface=127.0.0.1",)
         self.restart()
-        context = twisted_ssl.optionsForClientTLS
-        trusted = twisted_ssl.trustRootFromCertificates(
-            [twisted_ssl.Certificate.loadPEM(self.certificate.read_bytes())]
-        )
-        self.patch(twisted_ssl, "optionsForClientTLS", lambda _host: context("localhost", trustRoot=trusted))
+        trust(self, self.certificate)
 
     def restart(self) -> None:
         self.start(listen=self.listen, trusted_proxy=(IPv4Network("127.0.0.1"),))
