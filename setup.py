@@ -24,7 +24,6 @@ TEST = [
     "pytest-xdist",
     "ruff",
     "towncrier",
-    "websockets",
     "build",
     "setuptools>=68",
     "wheel",
@@ -63,6 +62,7 @@ setup(
         "Twisted>=24.7",
         "ua-parser[regex]>=1.0",
         "zope.interface>=6",
+        "websockets>=13",
         "zstandard>=0.22",
     ],
     extras_require={

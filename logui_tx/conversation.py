@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from logui_tx.answer import Answer
 from logui_tx.errors import BadRequest, HandshakeRefused, LoguiError, NotStored, Refusal
 from logui_tx.intake import Intake
 from logui_tx.interfaces import IDialect, IPeer
@@ -50,14 +50,6 @@ class Admit(Protocol):
     def __call__(self, hello: Hello, connection: Connection, dialect: IDialect) -> Deferred[Opened]: ...
 
 
-@define(eq=False)
-class _Answer:
-    """A place in the row of answers; ``reply`` is None until it is known."""
-
-    size: int
-    reply: Reply | None = None
-
-
 class Conversation:
     """Tell it what happens: :meth:`received`, :meth:`lost`, :meth:`announce`, :meth:`drain`."""
 
@@ -88,7 +80,7 @@ class Conversation:
         self._pending: Reply | None = None
         self._sending: IDelayedCall | None = None
         self._leaving: Leave | None = None
-        self._answers: deque[_Answer] = deque()
+        self._answers: deque[Answer] = deque()
         self._unacknowledged = 0
         self._paused = False
         self._hits = 0
@@ -101,7 +93,11 @@ class Conversation:
     def received(self, message: bytes, binary: bool) -> None:
         """A message came."""
         try:
-            self._stage.message(message, binary)
+            if self._opened is None:
+                self._stage.message(message, binary)
+            else:
+                # The stages would say the same of nearly every message there is.
+                self.take(message, binary)
         except Exception:  # noqa: BLE001 - whatever it is, this client must not be left waiting
             self._crashed(Failure())
 
@@ -206,20 +202,16 @@ class Conversation:
         assert opened is not None
         if batch.app_data is not None:
             self._put_in_force(opened, batch.app_data, batch.app_data_updated)
-        stored = self._intake.store(opened.session, batch, message, self._instance, opened.clock_offset)
+        answer = Answer(self, len(message), batch.payload_id, batch.leave)
+        self._intake.take(opened.session, batch, message, self._instance, opened.clock_offset, answer)
         if batch.app_data is not None:
             self._intake.replace(opened.session, batch.app_data)
-        answer = self._expect(len(message))
+        self._answers.append(answer)
+        self._count(len(message))
         if batch.leave is not None:
             self._held = True
             self._leaving = batch.leave
-        stored.addCallbacks(
-            self._stored,
-            self._unstored,
-            callbackArgs=(answer, batch.leave),
-            errbackArgs=(answer, batch.payload_id, batch.leave),
-        )
-        stored.addErrback(self._crashed, answer)
+        answer.place()
 
     def _put_in_force(self, opened: Opened, borne: bytes, updated: bool) -> None:
         """The data under which the first of the events were made that bear ``borne``.
@@ -234,37 +226,41 @@ class Conversation:
         elif before is not None:
             self._intake.replace(session, before)
 
-    def _stored(self, receipt: Receipt, answer: _Answer, leave: Leave | None) -> None:
-        if leave is None:
-            acknowledgement = self._dialect.stored(receipt)
-            self._fulfil(answer, Reply(acknowledgement, cumulative=self._dialect.cumulative))
-        else:
-            self._fulfil(answer, self._dialect.farewell(leave))
-            self._stage.finished()
+    def stored(self, receipt: Receipt, answer: Answer) -> None:
+        """A payload is on disk."""
+        try:
+            if answer.leave is None:
+                self._fulfil(answer, Reply(self._dialect.stored(receipt), None, self._dialect.cumulative))
+            else:
+                self._fulfil(answer, self._dialect.farewell(answer.leave))
+                self._stage.finished()
+        except Exception:  # noqa: BLE001 - others wait for theirs behind this one
+            self._crashed(Failure(), answer)
+
+    def unstored(self, why: Exception, answer: Answer) -> None:
+        """A payload, or a change, could not be stored."""
+        try:
+            text = f"The events could not be stored: {why}."
+            self._fulfil(answer, self._dialect.unstored(answer.payload_id, text))
+            if answer.leave is not None:
+                self._leaving = None
+                self._held = False
+                self._empty_inbox()
+        except Exception:  # noqa: BLE001 - as above
+            self._crashed(Failure(), answer)
 
     def _change(self, change: AppDataChange, size: int) -> None:
         assert self._opened is not None
         changed = self._intake.change(self._opened.session, change)
         answer = self._expect(size)
-        changed.addCallbacks(
-            lambda _receipt: self._fulfil(answer, Reply(self._dialect.changed())),
-            self._unstored,
-            errbackArgs=(answer, None, None),
-        )
-        changed.addErrback(self._crashed, answer)
+        changed.addCallback(lambda _receipt: self._fulfil(answer, Reply(self._dialect.changed())))
+        changed.addErrback(self._unchanged, answer)
 
-    def _unstored(
-        self, failure: Failure, answer: _Answer, payload_id: int | None, leave: Leave | None
-    ) -> None:
-        if not isinstance(failure.value, NotStored):
+    def _unchanged(self, failure: Failure, answer: Answer) -> None:
+        if isinstance(failure.value, NotStored):
+            self.unstored(failure.value, answer)
+        else:
             self._crashed(failure, answer)
-            return
-        why = f"The events could not be stored: {failure.value}."
-        self._fulfil(answer, self._dialect.unstored(payload_id, why))
-        if leave is not None:
-            self._leaving = None
-            self._held = False
-            self._empty_inbox()
 
     def _hit(self, why: BadRequest) -> None:
         self._hits += 1
@@ -275,7 +271,7 @@ class Conversation:
         if reply.close is not None:
             self._stage.finished()
 
-    def _crashed(self, failure: Failure, answer: _Answer | None = None) -> None:
+    def _crashed(self, failure: Failure, answer: Answer | None = None) -> None:
         """A fault of ours: say so, and end this connection rather than leave it half alive.
 
         ``answer`` is the place of what failed, which nothing else will fill.
@@ -288,13 +284,13 @@ class Conversation:
 
     # --- answers and flow
 
-    def _expect(self, size: int) -> _Answer:
-        answer = _Answer(size)
+    def _expect(self, size: int) -> Answer:
+        answer = Answer(self, size)
         self._answers.append(answer)
         self._count(size)
         return answer
 
-    def _fulfil(self, answer: _Answer, reply: Reply) -> None:
+    def _fulfil(self, answer: Answer, reply: Reply) -> None:
         answer.reply = reply
         answers = self._answers
         while answers and (ready := answers[0].reply) is not None:

@@ -9,101 +9,25 @@ Where other servers share the sessions, a receipt waits until they can know of w
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
-from attrs import define, field
-from twisted.internet.defer import Deferred, fail, succeed
+from attrs import define
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from logui_tx.app_data import AppData
 from logui_tx.errors import BadRequest, NotStored
-from logui_tx.journal.entry import Entry, SessionHandle
+from logui_tx.journal.entry import Entry
 from logui_tx.journal.segment import Kind
+from logui_tx.live_session import LiveSession
 from logui_tx.model import AppDataChange, Batch, EndReason, Limits, Receipt
-from logui_tx.numbers import LOW, Numbers
+from logui_tx.numbers import LOW
 
 log = Logger()
-
-_encode = msgspec.json.Encoder().encode
-
-
-@define(eq=False)
-class Standing:
-    """Where a session stands: the last sequence number, the data in force, the last payloadID by instance."""
-
-    last_seq: int = 0
-    app_data: AppData = field(factory=AppData)
-    payload_ids: dict[str, int] = field(factory=dict)
-
-
-@define(eq=False)
-class LiveSession:
-    """A session that has sockets, or something in flight.
-
-    ``now`` is how it stands with everything that arrived, ``committed`` how it stands on disk.
-    ``refused`` holds, by instance and rising, the payloadIDs that could not be stored and have not come again
-    since: while there is one, none above it is stored, or it would be taken for a repeat when it comes
-    (PROTOCOL, *Sending twice*).
-    ``numbers`` are the sequence numbers that may be given here; ``neighbours`` the other servers that have
-    sockets of the session, as far as is known.
-    """
-
-    id: str
-    flight_id: str
-    handle: SessionHandle
-    last_activity: int
-    now: Standing = field(factory=Standing)
-    committed: Standing = field(factory=Standing)
-    refused: dict[str, list[int]] = field(factory=dict)
-    refused_on_disk: bytes | None = None
-    sockets: set[Any] = field(factory=set)
-    in_flight: int = 0
-    end_reason: EndReason | None = None
-    numbers: Numbers = field(factory=Numbers.any)
-    neighbours: set[str] = field(factory=set)
-    reserving: bool = False
-    told: int = 0
-    looking: bool = False
-
-    def roll_back(self) -> None:
-        """Forget what did not get stored."""
-        self.now = Standing(
-            self.committed.last_seq, self.committed.app_data, dict(self.committed.payload_ids)
-        )
-
-    def refused_to_write(self) -> bytes | None:
-        """What is refused, encoded, where the journal was not given it yet: a restart must not forget it."""
-        if not self.refused and self.refused_on_disk is None:
-            return None
-        encoded = _encode({instance: ids for instance, ids in self.refused.items() if ids})
-        if encoded == self.refused_on_disk:
-            return None
-        self.refused_on_disk = encoded
-        return encoded
-
-    def refuse(self, instance: str, payload_id: int) -> None:
-        """Note that this payload has to come again before any above it."""
-        ids = self.refused.setdefault(instance, [])
-        at = bisect_left(ids, payload_id)
-        if ids[at : at + 1] != [payload_id]:
-            ids.insert(at, payload_id)
-
-    def learn(self, payload_ids: Mapping[str, int], refused: Mapping[str, Sequence[int]]) -> None:
-        """What other servers stored and refused of the session meanwhile."""
-        for standing in (self.now, self.committed):
-            for instance, last in payload_ids.items():
-                standing.payload_ids[instance] = max(last, standing.payload_ids.get(instance, 0))
-        for instance, ids in refused.items():
-            for payload_id in ids:
-                self.refuse(instance, payload_id)
-        for instance, ids in self.refused.items():
-            # One that another server stored does not come again.
-            ids[:] = [each for each in ids if each > self.now.payload_ids.get(instance, 0)]
 
 
 @define(eq=False)
@@ -114,13 +38,22 @@ class _Commit:
     published: bool
 
 
-@define(eq=False)
-class _InFlight:
+class Waiting(Protocol):
+    """Is told once what became of something; a Deferred is one."""
+
+    def callback(self, receipt: Receipt, /) -> object:
+        """It is durable."""
+
+    def errback(self, why: NotStored, /) -> object:
+        """It is not stored."""
+
+
+class _InFlight(msgspec.Struct, eq=False):
     """An entry's way back."""
 
     session: LiveSession
     app_data: AppData
-    done: Deferred[Receipt]
+    done: Waiting
     repeated: bool = False
 
 
@@ -167,16 +100,16 @@ class Intake:
     ) -> Deferred[Receipt]:
         """The session begins or goes on; its sequence goes on at ``jump``, where that is not 0."""
         kind = Kind.RESUMED if resumed else Kind.OPENED
-        return self._submit(session, kind, clock_offset=clock_offset, first_seq=jump)
+        return self._promise(session, kind, clock_offset=clock_offset, first_seq=jump)
 
     def take_over(self, session: LiveSession, app_data: AppData) -> Deferred[Receipt]:
         """The application-specific data is another, whoever changed it."""
         session.now.app_data = app_data
-        return self._submit(session, Kind.CHANGED)
+        return self._promise(session, Kind.CHANGED)
 
     def barrier(self, session: LiveSession) -> Deferred[Receipt]:
         """Fires when all that the session has in flight is settled and published."""
-        return self._submit(session, None)
+        return self._promise(session, None)
 
     def store(
         self, session: LiveSession, batch: Batch, message: bytes, instance: str, clock_offset: int | None
@@ -185,6 +118,20 @@ class Intake:
 
         Raises :class:`BadRequest` where the payload is refused for good.
         """
+        done: Deferred[Receipt] = Deferred()
+        self.take(session, batch, message, instance, clock_offset, done)
+        return done
+
+    def take(
+        self,
+        session: LiveSession,
+        batch: Batch,
+        message: bytes,
+        instance: str,
+        clock_offset: int | None,
+        done: Waiting,
+    ) -> None:
+        """As :meth:`store`, where ``done`` is told, perhaps at once: every payload comes this way."""
         now = session.now
         payload_id = batch.payload_id
         if payload_id is not None:
@@ -192,19 +139,22 @@ class Intake:
                 instance = batch.instance
             last = now.payload_ids.get(instance, 0)
             if payload_id <= last:
-                return self._repeat(session, payload_id, instance)
+                self._repeat(session, payload_id, instance, done)
+                return
             refused = session.refused.get(instance)
             if refused and payload_id > refused[0]:
                 session.refuse(instance, payload_id)
                 self.look_again(session)
-                return fail(
+                done.errback(
                     NotStored(f"payload {refused[0]} could not be stored and has to be sent again first")
                 )
+                return
             if last == 0 and len({instance, *now.payload_ids, *session.refused}) > self._limits.max_instances:
                 raise BadRequest(f"a session may have at most {self._limits.max_instances} client instances")
         first_seq = session.numbers.first(now.last_seq, batch.events)
         if first_seq is None:
-            return self._without_number(session, payload_id, instance)
+            self._without_number(session, payload_id, instance, done)
+            return
         if payload_id is not None:
             refused = session.refused.get(instance)
             if refused and payload_id == refused[0]:
@@ -215,15 +165,17 @@ class Intake:
         now.last_seq = first_seq + batch.events - 1
         if session.numbers.end - now.last_seq < LOW:
             self.more_numbers(session)
-        return self._submit(
+        self._submit(
             session,
             Kind.EVENTS,
-            message=message,
-            first_seq=first_seq,
-            count=batch.events,
-            clock_offset=clock_offset,
-            payload_id=payload_id,
-            instance=instance,
+            None,
+            done,
+            message,
+            first_seq,
+            batch.events,
+            clock_offset,
+            payload_id,
+            instance,
         )
 
     def change(self, session: LiveSession, change: AppDataChange) -> Deferred[Receipt]:
@@ -231,7 +183,7 @@ class Intake:
         app_data = session.now.app_data.changed(change.changes)
         self.check_size(app_data, BadRequest)
         session.now.app_data = app_data
-        return self._submit(session, Kind.CHANGED)
+        return self._promise(session, Kind.CHANGED)
 
     def replace(self, session: LiveSession, app_data: bytes) -> None:
         """Other data, encoded, for all that comes after; where it cannot be stored, that cannot be either."""
@@ -244,7 +196,7 @@ class Intake:
         session.end_reason = reason
         # The clock may have been set back meanwhile.
         at = max(at, session.handle.row.started_at)
-        return self._submit(session, Kind.ENDED, at, end_reason=reason.value)
+        return self._promise(session, Kind.ENDED, at, end_reason=reason.value)
 
     def check_size(self, app_data: AppData, error: Callable[[str], Exception]) -> None:
         """Raise ``error`` where the data is larger than allowed."""
@@ -351,28 +303,46 @@ class Intake:
     # --- the way there
 
     def _without_number(
-        self, session: LiveSession, payload_id: int | None, instance: str
-    ) -> Deferred[Receipt]:
+        self, session: LiveSession, payload_id: int | None, instance: str, done: Waiting
+    ) -> None:
         self.more_numbers(session)
         if payload_id is not None:
             session.refuse(instance, payload_id)
-        return fail(NotStored("the session store has to answer before this session can go on"))
+        done.errback(NotStored("the session store has to answer before this session can go on"))
 
     def _jump(self, session: LiveSession, first_seq: int) -> None:
         """Mark that the numbers between are given elsewhere, or were not used."""
-        marked = self._submit(session, Kind.RESUMED, first_seq=first_seq)
+        marked = self._promise(session, Kind.RESUMED, first_seq=first_seq)
         marked.addErrback(lambda failure: failure.trap(NotStored))
 
-    def _repeat(self, session: LiveSession, payload_id: int, instance: str) -> Deferred[Receipt]:
+    def _repeat(self, session: LiveSession, payload_id: int, instance: str, done: Waiting) -> None:
         """The payload is stored, or on its way: then the answer must wait for it."""
         if payload_id <= session.committed.payload_ids.get(instance, 0) and not self._unpublished:
-            return succeed(Receipt(payload_id, repeated=True))
-        return self._submit(session, None, payload_id=payload_id, instance=instance)
+            done.callback(Receipt(payload_id, repeated=True))
+        else:
+            self._submit(session, None, None, done, payload_id=payload_id, instance=instance)
 
-    def _submit(
+    def _promise(
         self, session: LiveSession, kind: Kind | None, at: int | None = None, **details: Any
     ) -> Deferred[Receipt]:
         done: Deferred[Receipt] = Deferred()
+        self._submit(session, kind, at, done, **details)
+        return done
+
+    def _submit(
+        self,
+        session: LiveSession,
+        kind: Kind | None,
+        at: int | None,
+        done: Waiting,
+        message: bytes = b"",
+        first_seq: int = 0,
+        count: int = 0,
+        clock_offset: int | None = None,
+        payload_id: int | None = None,
+        instance: str = "",
+        end_reason: str | None = None,
+    ) -> None:
         received = self.now() if at is None else at
         session.last_activity = received
         app_data = session.now.app_data
@@ -382,15 +352,20 @@ class Intake:
             received,
             app_data.encoded,
             self._epoch,
-            refused=session.refused_to_write() if kind is not None else None,
-            context=_InFlight(session, app_data, done, repeated=kind is None),
-            **details,
+            message,
+            first_seq,
+            count,
+            clock_offset,
+            payload_id,
+            instance,
+            end_reason,
+            session.refused_to_write() if kind is not None else None,
+            _InFlight(session, app_data, done, kind is None),
         )
         session.in_flight += 1
         self._in_flight.append(entry)
         self.in_flight_bytes += entry.size
         self._append(entry)
-        return done
 
 
 def _give_receipts(entries: Sequence[Entry]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
+import msgspec
 from attrs import field, frozen
 
 
@@ -130,8 +131,7 @@ class EndReason(Enum):
     SERVER_SHUTDOWN = "serverShutdown"
 
 
-@frozen
-class Batch:
+class Batch(msgspec.Struct, frozen=True, gc=False):
     """Events that arrived in one message: how many, not what; the message itself is what gets stored.
 
     ``instance`` is None where the payload does not name one: the connection's then counts.
@@ -155,8 +155,7 @@ class AppDataChange:
     changes: dict[str, bytes]
 
 
-@frozen
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One stored event: the bytes that the client sent, and its time in ms (None where it gave none).
 
     ``app_data`` is the application-specific data in force, encoded, where the event itself tells it; None:
@@ -168,8 +167,7 @@ class Event:
     app_data: bytes | None = None
 
 
-@frozen
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What was promised: the events with these sequence numbers are on disk.
 
     ``repeated`` is True where the payload had been stored before and was not stored again.
@@ -189,8 +187,7 @@ class Close:
     reason: str = ""
 
 
-@frozen
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """What a client is answered: a message, the end of the connection, or both in this order.
 
     ``cumulative``: it says all that the cumulative ones before it said.

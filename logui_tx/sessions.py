@@ -13,8 +13,9 @@ from twisted.logger import Logger
 
 from logui_tx.app_data import AppData
 from logui_tx.errors import HandshakeRefused, LoguiError, NotStored, Refusal, StoreAway, Superseded
-from logui_tx.intake import Intake, LiveSession
+from logui_tx.intake import Intake
 from logui_tx.journal.entry import SessionHandle, SessionRow
+from logui_tx.live_session import LiveSession
 from logui_tx.model import Connection, EndReason, Flight, Hello, Limits
 from logui_tx.registry.admission import checked_active, must_be_there
 from logui_tx.sharing import Sharing, Woken

@@ -19,10 +19,11 @@ from twisted.logger import Logger
 
 from logui_tx.app_data import AppData
 from logui_tx.errors import NotStored, StoreAway
-from logui_tx.intake import Intake, LiveSession, Standing
+from logui_tx.intake import Intake
 from logui_tx.interfaces import ISessionStore
 from logui_tx.journal.entry import SessionHandle, SessionRow
 from logui_tx.journal.state import SessionState
+from logui_tx.live_session import LiveSession, Standing
 from logui_tx.model import EndReason, Kept, Limits
 from logui_tx.neighbours import Neighbours
 from logui_tx.numbers import BLOCK, Numbers

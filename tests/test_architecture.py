@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "logui_tx"
-AUTOBAHN = {"logui_tx.web.websocket", "logui_tx.web.client"}
+AUTOBAHN = {f"logui_tx.web.{name}" for name in ("websocket", "frames", "client")}
 REACTOR = {"logui_tx.cli.context", "logui_tx.tap", "logui_tx.replay.command"}
 LONGEST = 400
 

@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field, frozen
+import msgspec
+from attrs import define, frozen
 
 from logui_tx.journal.segment import Kind
 
@@ -47,8 +48,7 @@ class SessionHandle:
     version: int = 0
 
 
-@define(eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """One thing to be made durable. ``kind`` None asks only to be told when all before it is settled.
 
     ``work`` is done in the commit instead, in the writer's thread: it must do no more than execute statements
@@ -74,8 +74,8 @@ class Entry:
     instance: str = ""
     end_reason: str | None = None
     refused: bytes | None = None
-    context: Any = field(default=None, repr=False)
-    work: Callable[[sqlite3.Connection], None] | None = field(default=None, repr=False)
+    context: Any = None
+    work: Callable[[sqlite3.Connection], None] | None = None
 
     @property
     def size(self) -> int:

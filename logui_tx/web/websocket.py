@@ -1,6 +1,6 @@
 """WebSocket over Autobahn: a connection for each conversation, and nothing of what is said.
 
-Together with :mod:`logui_tx.web.client` the only module that knows Autobahn.
+Together with :mod:`logui_tx.web.frames` and :mod:`logui_tx.web.client` the only module that knows Autobahn.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
@@ -24,6 +24,7 @@ from logui_tx.errors import RegistryError, RequestRefused
 from logui_tx.interfaces import IPeer
 from logui_tx.model import Close, Connection, EndReason, Limits
 from logui_tx.options import Network
+from logui_tx.web.frames import MAX_QUICK, QuickWebSocket
 from logui_tx.web.gate import Gate
 from logui_tx.web.request import address_of, header
 
@@ -59,7 +60,7 @@ class _WriteFlow:
 
 
 @implementer(IPeer)
-class Socket(WebSocketServerProtocol):  # type: ignore[misc]
+class Socket(QuickWebSocket):
     """One connection."""
 
     # Autobahn reads the factory's option too late, and acknowledgements would wait for Nagle's algorithm.
@@ -78,7 +79,10 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
     def send(self, message: bytes) -> None:
         """See :meth:`IPeer.send`."""
         if self.state == self.STATE_OPEN and self.hung_up is None:
-            self.sendMessage(message, doNotCompress=len(message) < _COMPRESS_FROM)
+            if len(message) <= MAX_QUICK:
+                self.send_text(message)
+            else:
+                self.sendMessage(message, doNotCompress=len(message) < _COMPRESS_FROM)
 
     def close(self, how: Close) -> None:
         """See :meth:`IPeer.close`."""
@@ -126,10 +130,6 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
 
     # --- Autobahn
 
-    def dataReceived(self, data: bytes) -> None:
-        # Autobahn's own formats a line for the log on every read, whether it is logged or not.
-        self._dataReceived(data)
-
     def onOpen(self) -> None:
         self._held: set[str] = set()
         # Autobahn's own is_closed may fire while the transport still has something to say.
@@ -140,15 +140,6 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
         self.conversation = self.converse(self, self.connection)
         self.factory.sockets.add(self)
 
-    def consumeData(self) -> None:
-        # One read may hold many messages, each a thousand times its size once it is inflated: what is held
-        # back stays as it came.
-        if self.state != self.STATE_OPEN:
-            super().consumeData()
-        else:
-            while not self._held and self.processData() and self.state != self.STATE_CLOSED:
-                pass
-
     def _max_message_size_exceeded(self, size: int, most: int, reason: str) -> None:
         self.failByDrop = self.factory.too_large.code is None
         super()._max_message_size_exceeded(size, most, reason)
@@ -156,6 +147,9 @@ class Socket(WebSocketServerProtocol):  # type: ignore[misc]
     def onMessageFrame(self, payload: list[bytes]) -> None:
         # Empty fragments add nothing to a message's size, and would pile up without end.
         super().onMessageFrame([part for part in payload if part])
+
+    def receive_text(self, payload: bytes) -> None:
+        self.onMessage(payload, False)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         try:
