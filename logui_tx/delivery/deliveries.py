@@ -18,6 +18,7 @@ from logui_tx.delivery.source import DeliverySource
 from logui_tx.errors import BadOption, NotStored
 from logui_tx.interfaces import ISink, IStep
 from logui_tx.journal.entry import Entry, SessionHandle, SessionRow
+from logui_tx.journal.work import Work
 from logui_tx.model import Position
 from logui_tx.sinks.uri import SinkOptions, read_uri
 
@@ -76,7 +77,8 @@ class Deliveries:
         if len(others) < len(entries):
             for entry in entries:
                 if entry.work is not None and not entry.context.called:
-                    entry.context.callback(None) if error is None else entry.context.errback(error)
+                    why = error or entry.work.failed
+                    entry.context.callback(None) if why is None else entry.context.errback(why)
         if error is None and others:
             events = sum(entry.count for entry in others)
             for delivery in self._deliveries:
@@ -122,7 +124,7 @@ class Deliveries:
             work(connection, *arguments)
 
         saved: Deferred[None] = Deferred()
-        self._append(Entry(None, _NOBODY, 0, b"", epoch=0, context=saved, work=do))
+        self._append(Entry(None, _NOBODY, 0, b"", epoch=0, context=saved, work=Work(do)))
         return saved
 
 
