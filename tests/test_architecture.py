@@ -110,6 +110,11 @@ class ImportTests(SynchronousTestCase):
     def test_txredisapi(self) -> None:
         self.assertEqual(self.importers("txredisapi"), {"logui_tx.redis.link"})
 
+    def test_treq(self) -> None:
+        """What is asked over HTTP is asked in one way, with bounds."""
+        self.assertEqual(self.importers("treq"), {"logui_tx.sinks.posting"})
+        self.assertEqual(self.importers("twisted.web.client"), {"logui_tx.sinks.posting"})
+
     def test_django(self) -> None:
         self.assertEqual(self.importers("django"), {"logui_tx.registry.legacy"})
 

@@ -36,6 +36,7 @@ class SinkCommandTests(ExportCommandTestCase):
             {
                 "name": "a",
                 "state": "failing",
+                "configured": True,
                 "behind": 3,
                 "delivered": 0,
                 "deadLetters": 2,
@@ -49,6 +50,16 @@ class SinkCommandTests(ExportCommandTestCase):
         text = self.succeeds("sink", "status")
         self.assertNotIn("\x1b", text)
         self.assertIn(r"no\x1b route (since 2025-10-09 08:53 UTC)", text)
+
+    def test_one_that_is_not_configured(self) -> None:
+        with transaction(self.connection):
+            cursors.configure(self.connection, ["new", "c"])
+            cursors.add(self.connection, "c", Position(1))
+        self.assertEqual([one["configured"] for one in self.json("sink", "status")], [False, False, True])
+        text = self.succeeds("sink", "status")
+        self.assertIn("“a” is not configured, and 3 events behind: configure its URI again", text)
+        self.assertEqual(text.count("is not configured"), 1, "nothing is to be done where nothing lacks")
+        self.assertEqual(text.count(" not configured  "), 2)
 
     def test_letters(self) -> None:
         found: list[dict[str, Any]] = self.json("sink", "letters", "a")

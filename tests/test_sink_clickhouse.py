@@ -14,8 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from logui_tx.delivery.find import sink_makers
 from logui_tx.errors import BadOption
 from logui_tx.sinks import clickhouse_tables as tables
-from logui_tx.sinks.clickhouse import ClickHouseSink
+from logui_tx.sinks.clickhouse import ClickHouseSink, parts
 from logui_tx.sinks.clickhouse_tables import EVENTS, SESSIONS, event_row, read_tables, session_row
+from logui_tx.sinks.posting import MOST_READ
 from logui_tx.sinks.uri import read_uri
 from logui_tx.testing import make_record, make_session
 from logui_tx.testing.sink_contract import HOSTILE, made
@@ -35,8 +36,7 @@ class UriTests(SynchronousTestCase):
         for uri, url in (
             ("clickhouse://db.example.org/logs.events", "http://db.example.org:8123/"),
             ("clickhouses://db.example.org/logs.events", "https://db.example.org:8443/"),
-            (f"clickhouse://logui:{PASSWORD}@[::1]/events", "http://[::1]:8123/"),
-            ("clickhouse://[::1]:9000/events", "http://[::1]:9000/"),
+            (f"clickhouse://logui:{PASSWORD}@192.0.2.1:9000/events", "http://192.0.2.1:9000/"),
         ):
             self.assertEqual(make(uri)._server._url, url)
 
@@ -55,6 +55,12 @@ class UriTests(SynchronousTestCase):
                 ("clickhouse:logs.events", "clickhouse://host:8123/database.table"),
                 ("clickhouse://a,b/logs.events", "one host"),
                 ("clickhouse://a:port/logs.events", "one host"),
+                ("clickhouse://a%20b/logs.events", "one host"),
+                ("clickhouse://a:/logs.events", "one host"),
+                ("clickhouse://a:99999/logs.events", "a port is a number from 1 to 65535"),
+                ("clickhouses://a:0/logs.events", "a port is a number from 1 to 65535"),
+                ("clickhouse://[::1]/logs.events", "give it a name"),
+                ("clickhouse://[::1]:9000/logs.events", "give it a name"),
                 ("clickhouse://a", "a table is expected"),
                 ("clickhouse://a/logs.my-events", "letters, digits and _"),
                 ("clickhouse://a/x`; DROP TABLE y", "letters, digits and _"),
@@ -99,10 +105,20 @@ class StatementTests(SynchronousTestCase):
         odd = evolve(second, session_id="s'1\\")
         self.assertEqual(
             events.find([first, odd]),
-            "SELECT record_id FROM `default`.`events` "
+            "SELECT DISTINCT record_id FROM `default`.`events` "
             f"WHERE flight_id IN ('{first.flight_id}') AND session_id IN ('s\\'1\\\\', 's1') "
             f"AND record_id IN ('{first.record_id}', '{second.record_id}') FORMAT TabSeparated",
         )
+
+
+class PartsTests(SynchronousTestCase):
+    @given(st.lists(st.integers(1, MOST_READ - 1), max_size=30))
+    def test_no_answer_is_longer_than_what_is_read(self, lengths: list[int]) -> None:
+        records = [evolve(make_record(n + 1), record_id="x" * length) for n, length in enumerate(lengths)]
+        found = list(parts(records))
+        self.assertEqual([one for some in found for one in some], records)
+        for some in found:
+            self.assertLessEqual(sum(len(one.record_id) + 1 for one in some), MOST_READ)
 
 
 class RowTests(SynchronousTestCase):

@@ -39,6 +39,7 @@ def sink() -> None:
 @pass_context
 def status(context: Context, as_json: bool) -> None:
     """Show how far each sink is, and what keeps it."""
+    from logui_tx.delivery.progress import LEFT_BEHIND
     from logui_tx.journal import cursors
 
     with context.journal() as reader:
@@ -46,6 +47,8 @@ def status(context: Context, as_json: bool) -> None:
             (each, *cursors.behind(reader.connection, each.position))
             for each in cursors.cursors(reader.connection)
         ]
+        configured = cursors.configured(reader.connection)
+    unused = {each.name for each, *_ in found if configured is not None and each.name not in configured}
     now = time.time() * 1000
     if as_json:
         print_json(
@@ -53,6 +56,7 @@ def status(context: Context, as_json: bool) -> None:
                 {
                     "name": each.name,
                     "state": _state(each),
+                    "configured": each.name not in unused,
                     "behind": behind,
                     "lag": 0.0 if first is None else max(0.0, (now - first) / 1000),
                     "delivered": each.delivered,
@@ -71,7 +75,7 @@ def status(context: Context, as_json: bool) -> None:
         [
             (
                 each.name,
-                _state(each),
+                "not configured" if each.name in unused else _state(each),
                 str(behind),
                 str(each.delivered),
                 str(each.dead_letters),
@@ -81,6 +85,9 @@ def status(context: Context, as_json: bool) -> None:
         ],
         "No sink was ever delivered to.",
     )
+    for each, behind, _ in found:
+        if each.name in unused and behind:
+            click.echo(f"{quoted(each.name)} is not configured, and {behind} events behind: {LEFT_BEHIND}.")
 
 
 @sink.command()

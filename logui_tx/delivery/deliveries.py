@@ -13,11 +13,13 @@ from twisted.logger import Logger
 
 from logui_tx.delivery.delivery import SinkDelivery
 from logui_tx.delivery.find import make_steps, sink_makers, step_makers
-from logui_tx.delivery.progress import Progress
+from logui_tx.delivery.progress import LEFT_BEHIND, Progress
 from logui_tx.delivery.source import DeliverySource
-from logui_tx.errors import BadOption, NotStored
+from logui_tx.errors import BadOption, JournalError, NotStored
 from logui_tx.interfaces import ISink, IStep
+from logui_tx.journal import cursors
 from logui_tx.journal.entry import Entry, SessionHandle, SessionRow
+from logui_tx.journal.work import Work
 from logui_tx.model import Position
 from logui_tx.sinks.uri import SinkOptions, read_uri
 
@@ -52,10 +54,13 @@ class Deliveries:
 
     def start(self, end: Position, now: Callable[[], int]) -> None:
         """Begin to deliver. The journal is writing by now, and ends at ``end`` yet; ``now`` gives UNIX ms."""
-        if not self._made:
-            return
         self._source = DeliverySource(self._reactor, self._data_dir)
         self._now = now
+        names = [made.options.name for made in self._made]
+        self._save(cursors.configure, names).addErrback(lambda failure: failure.trap(NotStored))
+        self._source.left_behind(names).addCallbacks(
+            _warn_of_left_behind, lambda failure: failure.trap(JournalError)
+        )
         for made in self._made:
             delivery = SinkDelivery(
                 self._reactor,
@@ -76,7 +81,8 @@ class Deliveries:
         if len(others) < len(entries):
             for entry in entries:
                 if entry.work is not None and not entry.context.called:
-                    entry.context.callback(None) if error is None else entry.context.errback(error)
+                    why = error or entry.work.failed
+                    entry.context.callback(None) if why is None else entry.context.errback(why)
         if error is None and others:
             events = sum(entry.count for entry in others)
             for delivery in self._deliveries:
@@ -122,8 +128,18 @@ class Deliveries:
             work(connection, *arguments)
 
         saved: Deferred[None] = Deferred()
-        self._append(Entry(None, _NOBODY, 0, b"", epoch=0, context=saved, work=do))
+        self._append(Entry(None, _NOBODY, 0, b"", epoch=0, context=saved, work=Work(do)))
         return saved
+
+
+def _warn_of_left_behind(found: Sequence[tuple[str, int]]) -> None:
+    for name, behind in found:
+        log.warn(
+            "the sink {sink} is not configured, and {behind} events behind: {remedy}",
+            sink=name,
+            behind=behind,
+            remedy=LEFT_BEHIND,
+        )
 
 
 def make_sinks(uris: Sequence[str], reactor: Any) -> list[_Made]:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from attrs import define
 
+LEFT_BEHIND = (
+    "configure its URI again; if only its place has changed, give the new URI this name with ?name=, and it"
+    " goes on there; if it is not used any more: logui sink forget"
+)
+"""What to do about a sink that lacks events and is not delivered to."""
+
 
 @define
 class Progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,6 +87,10 @@ class DeliverySource:
     def behind(self, position: Position) -> Deferred[tuple[int, int | None]]:
         """Fires with how many events stand behind, and when the first was received (UNIX ms)."""
         return self._ask(lambda _tail: cursors.behind(self._opened(), position))
+
+    def left_behind(self, names: Collection[str]) -> Deferred[list[tuple[str, int]]]:
+        """Fires with the sinks that lack events and are not among these, and how many each lacks."""
+        return self._ask(lambda _tail: cursors.left_behind(self._opened(), names))
 
     def stop(self) -> Deferred[None]:
         """Fires when the thread has ended."""

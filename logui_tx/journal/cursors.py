@@ -7,8 +7,9 @@ has its own done by the journal's writer; those of ``logui sink`` come from anot
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from attrs import frozen
 
@@ -184,6 +185,27 @@ def forget(connection: sqlite3.Connection, name: str) -> None:
     """A sink that is not used any more, and its dead letters."""
     connection.execute("DELETE FROM dead_letter WHERE sink = ?", (name,))
     connection.execute("DELETE FROM sink WHERE name = ?", (name,))
+
+
+# --- who is delivered to
+
+
+def configure(connection: sqlite3.Connection, names: Sequence[str]) -> None:
+    """The server delivers to these, and to no others."""
+    connection.execute("REPLACE INTO meta VALUES ('sinks', ?)", (json.dumps(list(names)),))
+
+
+def configured(connection: sqlite3.Connection) -> frozenset[str] | None:
+    """To whom the server delivers, or did when it ran; None where none has told yet."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'sinks'").fetchone()
+    return None if row is None else frozenset(json.loads(row[0]))
+
+
+def left_behind(connection: sqlite3.Connection, names: Collection[str]) -> list[tuple[str, int]]:
+    """Of the sinks that are not among these: those that lack events, and how many."""
+    others = [each for each in cursors(connection) if each.name not in names]
+    found = [(each.name, behind(connection, each.position)[0]) for each in others]
+    return [(name, lacking) for name, lacking in found if lacking]
 
 
 # --- how far it is

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from attrs import define, frozen
 
 from logui_tx.journal.segment import Kind
+from logui_tx.journal.work import Work
 
 
 @frozen
@@ -51,8 +50,7 @@ class SessionHandle:
 class Entry(msgspec.Struct, eq=False):
     """One thing to be made durable. ``kind`` None asks only to be told when all before it is settled.
 
-    ``work`` is done in the commit instead, in the writer's thread: it must do no more than execute statements
-    that cannot fail for what they are given. An entry with work belongs to no epoch.
+    ``work`` is done in the commit instead, and may fail without it. An entry with work belongs to no epoch.
 
     ``app_data`` is the whole application-specific data in force, encoded.
     ``epoch`` numbers the times at which the intake began anew after a failure: an entry of an epoch that
@@ -75,7 +73,7 @@ class Entry(msgspec.Struct, eq=False):
     end_reason: str | None = None
     refused: bytes | None = None
     context: Any = None
-    work: Callable[[sqlite3.Connection], None] | None = None
+    work: Work | None = None
 
     @property
     def size(self) -> int:

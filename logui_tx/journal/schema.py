@@ -2,7 +2,7 @@
 
 ::
 
-    meta       key, value                    the journal's id
+    meta       the journal's id, the sinks that are configured
     session    who and when; written once a session
     progress   what is current about a session: one small row, rewritten by every commit that concerns it
     app_data   the versions of a session's application-specific data, each whole

@@ -12,7 +12,7 @@ in again under another token.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -25,6 +25,7 @@ from logui_tx.model import Record, SinkBatch, SinkURI
 from logui_tx.sinks import clickhouse_tables as tables
 from logui_tx.sinks.clickhouse_http import ClickHouseError, ClickHouseHTTP
 from logui_tx.sinks.clickhouse_tables import Table
+from logui_tx.sinks.posting import MOST_READ, Answer
 from logui_tx.threads import daemon_pool
 
 ATTEMPTS = 3
@@ -75,11 +76,14 @@ class ClickHouseSink:
                     raise self._explained(error) from None
                 await self._told(table.create())
             else:
-                names = {line.partition(b"\t")[0].decode(errors="replace") for line in there.splitlines()}
+                # Of a very wide table only the first columns are told; that it has ours, ClickHouse sees.
+                names = {
+                    line.partition(b"\t")[0].decode(errors="replace") for line in there.body.splitlines()
+                }
                 for statement in table.migrate(names):
                     await self._told(statement)
 
-    async def _told(self, statement: str) -> bytes:
+    async def _told(self, statement: str) -> Answer:
         try:
             return await self._server.ask(statement)
         except ClickHouseError as error:
@@ -103,10 +107,20 @@ class ClickHouseSink:
             await self._insert(self._events, tables.event_row, records, insert_deduplication_token=this)
             if not looking or self._events.replicated:
                 return
-            there = set((await self._told(self._events.find(records))).decode().split())
+            there = await self._there(records)
             records = [record for record in records if record.record_id not in there]
         if records:
             raise SinkAway(f"{len(records)} events are not there, although the server took them")
+
+    async def _there(self, records: Sequence[Record]) -> set[str]:
+        """Which of their ids the table has; asked for in so many parts that no answer is cut."""
+        there: set[str] = set()
+        for some in parts(records):
+            answer = await self._told(self._events.find(some))
+            if not answer.whole:
+                raise SinkAway("an answer of ClickHouse's was cut off")
+            there.update(answer.body.decode(errors="replace").split())
+        return there
 
     async def _insert(
         self, table: Table, row: Callable[[Any], dict[str, Any]], them: Sequence[Any], **settings: str
@@ -135,3 +149,15 @@ class ClickHouseSink:
         if self._threads.started:
             self._threads.stop()
         return self._server.close()
+
+
+def parts(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Parts of which all ids, in lines, are together shorter than an answer that is read."""
+    start = size = 0
+    for at, record in enumerate(records):
+        line = len(record.record_id.encode()) + 1
+        if size + line > MOST_READ:
+            yield records[start:at]
+            start, size = at, 0
+        size += line
+    yield records[start:]

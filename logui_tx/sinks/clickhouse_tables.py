@@ -84,7 +84,7 @@ class Table:
         return f"INSERT INTO {self.name} ({', '.join(self.columns)}) FORMAT JSONEachRow"
 
     def find(self, records: Sequence[Record]) -> str:
-        """The ids of those that are there, by line; flight and session are what the table is sorted by."""
+        """The ids of those that are there, one a line; flight and session are what the table is sorted by."""
         wanted = {
             "flight_id": {record.flight_id for record in records},
             "session_id": {record.session_id for record in records},
@@ -93,7 +93,7 @@ class Table:
         where = " AND ".join(
             f"{name} IN ({', '.join(map(_quoted, sorted(values)))})" for name, values in wanted.items()
         )
-        return f"SELECT record_id FROM {self.name} WHERE {where} FORMAT TabSeparated"  # noqa: S608 - quoted
+        return f"SELECT DISTINCT record_id FROM {self.name} WHERE {where} FORMAT TabSeparated"  # noqa: S608 - quoted
 
 
 def read_tables(path: str, sessions: str | None, engine: str) -> tuple[Table, Table | None]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from hyperlink import URL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -27,7 +26,7 @@ from logui_tx.errors import BadOption, RecordsRefused, SinkAway
 from logui_tx.interfaces import ISink
 from logui_tx.model import SinkBatch, SinkURI
 from logui_tx.records import record_json, session_json
-from logui_tx.sinks.posting import Answer, Poster
+from logui_tx.sinks.posting import Answer, Poster, checked_url
 from logui_tx.threads import daemon_pool
 
 SHORTEST_SECRET = 16
@@ -141,21 +140,13 @@ def sign(secret: bytes, now: int, body: bytes) -> str:
 
 
 def _url(uri: SinkURI) -> str:
-    form = f"sink: {uri.scheme}: one host is expected: {uri.scheme}://collector.example.org/path would be one"
-    if not uri.host or any(one in uri.host for one in ", \t\\%"):
-        raise BadOption(form)
-    if "[" in uri.host:
-        # treq takes it for a name that cannot be one.
-        raise BadOption(f"sink: {uri.scheme}: an IPv6 address cannot be written here; give it a name")
     query = uri.parameters["query"]
-    text = f"{uri.scheme}://{uri.host}{quote(uri.path or '/', safe=_PATH)}{'?' + query if query else ''}"
+    path = quote(uri.path or "/", safe=_PATH)
     try:
-        url = URL.from_text(text).to_uri()
-    except (ValueError, UnicodeError):
-        raise BadOption(form) from None
-    if not url.host or not 0 < (url.port or 0) < 65536:
-        raise BadOption(form)
-    return str(url.to_text())
+        return checked_url(f"{uri.scheme}://{uri.host}{path}{'?' + query if query else ''}")
+    except ValueError as error:
+        form = f"{uri.scheme}://collector.example.org/path would be one"
+        raise BadOption(f"sink: {uri.scheme}: {error}: {form}") from None
 
 
 def _authorization(uri: SinkURI) -> dict[str, str]:

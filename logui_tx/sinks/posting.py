@@ -1,4 +1,7 @@
-"""POST over HTTP to a server of which nothing is believed: it may be slow, endless, or not speak HTTP."""
+"""POST over HTTP to a server of which nothing is believed: it may be slow, endless, or not speak HTTP.
+
+For all sinks that speak HTTP: the only module that knows treq.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
+from hyperlink import URL
 from OpenSSL.crypto import Error as CryptoError
 from OpenSSL.SSL import Error as SSLError
 from service_identity import VerificationError
@@ -50,11 +54,14 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-
 
 @frozen
 class Answer:
-    """``body`` has at most :data:`MOST_READ` bytes; ``retry_after`` is in seconds, 0 where none was told."""
+    """``body`` has at most :data:`MOST_READ` bytes, and is ``whole`` where that is known to be all;
+    ``retry_after`` is in seconds, 0 where none was told."""
 
     status: int
     body: bytes
     retry_after: float
+    whole: bool = True
+    headers: Headers = field(factory=Headers)
 
 
 class Poster:
@@ -98,9 +105,10 @@ class Poster:
         )
         reading = _Reading()
         response.original.deliverBody(reading)
-        found = await reading.done
+        whole = await reading.done
         told = response.headers.getRawHeaders("Retry-After") or [""]
-        return Answer(response.code, found, retry_after(told[0], self._reactor.seconds()))
+        after = retry_after(told[0], self._reactor.seconds())
+        return Answer(response.code, bytes(reading.read), after, whole, response.headers)
 
 
 class _Quiet(HTTPConnectionPool._factory):  # type: ignore[misc, valid-type]
@@ -130,34 +138,51 @@ class _AsItIs:
 
 
 class _Reading(Protocol):
-    """Gathers an answer's body; ``done`` fires with the beginning of it."""
+    """Gathers the beginning of an answer's body in ``read``; ``done`` fires with whether that is all."""
 
     def __init__(self) -> None:
-        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
-        self._read = bytearray()
+        self.done: Deferred[bool] = Deferred(lambda _: self._abort())
+        self.read = bytearray()
 
     def dataReceived(self, data: bytes) -> None:
-        self._read += data
-        if len(self._read) > MOST_READ:
-            del self._read[MOST_READ:]
+        self.read += data
+        if len(self.read) > MOST_READ:
+            del self.read[MOST_READ:]
             self._abort()
-            self._end()
+            self._end(False)
 
     def connectionLost(self, reason: Failure = Failure(ResponseDone())) -> None:  # noqa: B008
         # Of an answer without a length nobody can tell more.
         if reason.check(ResponseDone, PotentialDataLoss):
-            self._end()
+            self._end(reason.check(ResponseDone) is not None)
         elif not self.done.called:
             self.done.errback(reason)
 
-    def _end(self) -> None:
+    def _end(self, whole: bool) -> None:
         if not self.done.called:
-            self.done.callback(bytes(self._read))
+            self.done.callback(whole)
 
     def _abort(self) -> None:
         abort: Callable[[], None] | None = getattr(self.transport, "abortConnection", None)
         if abort is not None:
             abort()
+
+
+def checked_url(text: str) -> str:
+    """The URL as it is asked for. Raises ValueError with what is wrong, without the URL."""
+    host = text.partition("//")[2].partition("/")[0]
+    if "[" in host:
+        # treq takes it for a name that cannot be one.
+        raise ValueError("an IPv6 address cannot be written here; give it a name")
+    try:
+        url = URL.from_text(text).to_uri()
+    except ValueError:
+        raise ValueError("one host is expected") from None
+    if not url.host or any(one in host for one in ", \t\\%"):
+        raise ValueError("one host is expected")
+    if not 0 < (url.port or 0) < 65536:
+        raise ValueError("a port is a number from 1 to 65535")
+    return str(url.to_text())
 
 
 def retry_after(told: str, now: float) -> float:

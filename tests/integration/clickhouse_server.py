@@ -8,7 +8,7 @@ It knows the statements that the sink and its tests say, and no others::
     DROP TABLE t
     INSERT INTO t (…) FORMAT JSONEachRow
     SELECT * FROM t [FINAL] [ORDER BY …] FORMAT JSONEachRow
-    SELECT record_id FROM t WHERE … AND record_id IN ('…') FORMAT TabSeparated
+    SELECT DISTINCT record_id FROM t WHERE … AND record_id IN ('…') FORMAT TabSeparated
 
 As ClickHouse does, it commits an insert a partition at a time, remembers the tokens of the last inserts of a
 table that has a window, checks values and constraints before anything is kept, wants user and password in
@@ -78,7 +78,8 @@ class Engine:
             (rf"ALTER TABLE {NAMES} (.*)", self._alter),
             (rf"DROP TABLE {NAMES}", self._drop),
             (
-                rf"SELECT record_id FROM {NAMES} WHERE .* AND record_id IN \((.*)\) FORMAT TabSeparated",
+                rf"SELECT DISTINCT record_id FROM {NAMES} WHERE .* AND record_id IN \((.*)\) "
+                "FORMAT TabSeparated",
                 self._find,
             ),
             (rf"SELECT \* FROM {NAMES}( FINAL)?( ORDER BY .*)? FORMAT JSONEachRow", self._select),

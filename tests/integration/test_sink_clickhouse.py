@@ -16,6 +16,7 @@ from logui_tx.delivery.find import sink_makers
 from logui_tx.errors import RecordsRefused, SinkAway
 from logui_tx.interfaces import ISink
 from logui_tx.model import Record
+from logui_tx.sinks.posting import MOST_READ
 from logui_tx.sinks.uri import read_uri
 from logui_tx.testing import SinkContract, make_record
 from logui_tx.testing.sink_contract import made, make_batch, make_session
@@ -85,6 +86,14 @@ class ClickHouseSinkTests(SinkContract, TestCase):
         records = [*made([1, 2]), evolve(make_record(3), received_at="2026-12-01T00:00:00.000Z")]
         await self.write(sink, make_batch(records))
         await self.write(sink, make_batch(records))
+        await self.assert_kept(records)
+
+    async def test_more_than_one_answer_may_tell(self) -> None:
+        """What is in doubt is looked for in parts: nothing is taken for missing because an answer was cut."""
+        records = made(range(1, 2001))
+        self.assertGreater(sum(len(one.record_id) for one in records), MOST_READ)
+        for _ in range(2):
+            await self.write(await self.opened(), make_batch(records))
         await self.assert_kept(records)
 
     async def test_what_is_there(self) -> None:
