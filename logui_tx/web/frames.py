@@ -110,6 +110,7 @@ class QuickWebSocket(WebSocketServerProtocol):  # type: ignore[misc]
             return True
         payload = apply_mask(memoryview(data)[at:end], data[at - 4 : at])
         self.data = data[end:]
+        self.trafficStats.incomingWebSocketFrames += 1
         if self.autoPingTimeoutCall and self.autoPingRestartOnAnyTraffic:
             self._cancelAutoPingTimeoutCall()
         inflated = payload if first == _TEXT else self._inflate(payload)
