@@ -25,7 +25,8 @@ class Part:
 
 @define
 class Stretch:
-    """What stands between two positions. ``events`` counts also those that were erased.
+    """What stands between two positions, all under one ``journal_id``. ``events`` counts also those that were
+    erased.
 
     ``sessions`` are those that began, went on, changed or ended, by number, as they stand by now;
     ``received`` is the time of the first event, in UNIX ms; ``size`` is about that of all in bytes,
@@ -34,6 +35,7 @@ class Stretch:
 
     first: Position
     after: Position
+    journal_id: str
     parts: list[Part] = field(factory=list)
     sessions: dict[int, Session] = field(factory=dict)
     events: int = 0
@@ -55,7 +57,7 @@ class JournalTail:
 
         ``after`` is ``first`` where nothing stands there yet. Raises :class:`CorruptSegment`.
         """
-        stretch = Stretch(first, first)
+        stretch = self._begun(first)
         while stretch.events < most and stretch.size < most_bytes and len(stretch.sessions) < most:
             begin = stretch.after
             try:
@@ -71,12 +73,15 @@ class JournalTail:
 
     def read_to(self, first: Position, after: Position) -> Stretch:
         """What was read between these two positions before. Raises :class:`CorruptSegment`."""
-        stretch = Stretch(first, first)
+        stretch = self._begun(first)
         while stretch.after < after and self._read_on(stretch, None, None, after):
             pass
         stretch.after = after
         self._sessions.clear()
         return stretch
+
+    def _begun(self, first: Position) -> Stretch:
+        return Stretch(first, first, self.reader.identity.at(first.segment))
 
     def _read_on(
         self, stretch: Stretch, most: int | None, most_bytes: int | None, until: Position | None = None
@@ -88,6 +93,11 @@ class JournalTail:
         if row is None or (until is not None and until <= Position(row[0])):
             return False
         segment, block = row
+        journal_id = self.reader.identity.at(segment)
+        if stretch.after == stretch.first:
+            stretch.journal_id = journal_id
+        elif stretch.journal_id != journal_id:
+            return False
         try:
             records, messages = self._segments.read(block)
         except CorruptSegment as error:

@@ -122,12 +122,17 @@ class LineFiles:
             raise SinkAway(f"{self._folder}: another server, or another sink, writes there") from None
         self._lock = lock
 
-    def belong(self, journal_id: str) -> None:
-        """Note whose events are there; raises :class:`SinkAway` where they are another journal's."""
+    def belong(self, journal_id: str, before: str = "") -> None:
+        """Note whose events are there; raises :class:`SinkAway` where they are another journal's.
+
+        ``before`` is an id that the same journal had.
+        """
         assert self._lock is not None
         self._lock.seek(0)
         found = self._lock.read(200).decode(errors="replace").strip()
-        if not found:
+        if not found or found == before != journal_id:
+            self._lock.seek(0)
+            self._lock.truncate()
             self._lock.write(f"{journal_id}\n".encode())
         elif found != journal_id:
             raise SinkAway(
