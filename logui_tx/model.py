@@ -260,7 +260,8 @@ class Session:
 class Position:
     """A place in the journal: behind all earlier segments, and behind ``event`` events of this one.
 
-    A segment's sessions are behind its last event: they are passed where the next segment begins.
+    A segment's sessions are behind its last event, in the order of their numbers in the journal: where
+    ``event`` is more than there are events, the rest is the number of the one that follows.
     """
 
     segment: int = 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
+from math import inf
 
 from attrs import define, field, frozen
 
@@ -53,7 +55,7 @@ class JournalTail:
         self.reader = JournalReader(connection)
 
     def read(self, first: Position, most: int, most_bytes: int) -> Stretch:
-        """From ``first`` on at most ``most`` events, or one message past ``most_bytes`` of them.
+        """From ``first`` on at most ``most`` events and as many sessions, or one past ``most_bytes`` of them.
 
         ``after`` is ``first`` where nothing stands there yet. Raises :class:`CorruptSegment`.
         """
@@ -61,7 +63,7 @@ class JournalTail:
         while stretch.events < most and stretch.size < most_bytes and len(stretch.sessions) < most:
             begin = stretch.after
             try:
-                if not self._read_on(stretch, most - stretch.events, most_bytes) or stretch.after == begin:
+                if not self._read_on(stretch, most, most_bytes) or stretch.after == begin:
                     break
             except CorruptSegment:
                 # What is sound goes first.
@@ -74,7 +76,7 @@ class JournalTail:
     def read_to(self, first: Position, after: Position) -> Stretch:
         """What was read between these two positions before. Raises :class:`CorruptSegment`."""
         stretch = self._begun(first)
-        while stretch.after < after and self._read_on(stretch, None, None, after):
+        while stretch.after < after and self._read_on(stretch, until=after):
             pass
         stretch.after = after
         self._sessions.clear()
@@ -84,9 +86,17 @@ class JournalTail:
         return Stretch(first, first, self.reader.identity.at(first.segment))
 
     def _read_on(
-        self, stretch: Stretch, most: int | None, most_bytes: int | None, until: Position | None = None
+        self,
+        stretch: Stretch,
+        most: float = inf,
+        most_bytes: float = inf,
+        until: Position | None = None,
     ) -> bool:
-        """Add the next segment, or as much of it as may be; False where there is none."""
+        """Add the next segment, or as much of it as may be; False where there is none.
+
+        Behind its events stand its sessions, in the order of their numbers: they are passed one by one, and
+        one's place is its number behind the number of events.
+        """
         row = self._connection.execute(
             "SELECT id, block FROM segment WHERE id >= ? ORDER BY id LIMIT 1", (stretch.after.segment,)
         ).fetchone()
@@ -104,7 +114,7 @@ class JournalTail:
             raise CorruptSegment(f"segment {segment}: {error}") from None
         total = sum(record.count for record in records)
         begin = stretch.after.event if stretch.after.segment == segment else 0
-        stop = total if most is None else min(total, begin + most)
+        stop = int(min(total, begin + most - stretch.events))
         if until is not None and until.segment == segment:
             stop = min(stop, until.event)
         at = 0
@@ -131,13 +141,22 @@ class JournalTail:
                 stretch.events += end - start
                 stretch.size += len(message) * (end - start) // record.count
                 stretch.size += data * (end - start)
-                if most_bytes is not None and stretch.size >= most_bytes:
+                if stretch.size >= most_bytes:
                     stop = end
             at += record.count
         if stop < total:
             stretch.after = Position(segment, stop)
             return True
-        for number in {record.session for record in records if record.kind in _OF_SESSIONS}:
+        numbers = sorted({record.session for record in records if record.kind in _OF_SESSIONS})
+        left = numbers[bisect_left(numbers, begin - total) :]
+        if until is not None and until.segment == segment:
+            left = left[: bisect_left(left, until.event - total)]
+        # As many bytes again as events may have: a few sessions go with the last of these.
+        room = stretch.size + most_bytes
+        for number in left:
+            if len(stretch.sessions) >= most or stretch.size >= room:
+                stretch.after = Position(segment, total + number)
+                return True
             session = self._session(number)
             if session is not None:
                 stretch.sessions[number] = session
