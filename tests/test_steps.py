@@ -1,5 +1,6 @@
 """Steps on the way to a sink: what is changed, and that nothing else is."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -81,6 +82,16 @@ class FieldTests(StepsTestCase):
             ("https://a.example/b?c=d#e", "https://a.example/b"),
             ("https://user:word@a.example/b", "https://a.example/b"),
             ("/b?mail=x@y.z", "/b"),
+            ("//user:word@a.example/b", "//a.example/b"),
+            ("192.0.2.77:4711", "192.0.2.0"),
+            ("[2001:db8:1:2::3]:4711", "2001:db8:1::"),
+            ("[2001:db8:1:2::3]", "2001:db8:1::"),
+            ("::ffff:192.0.2.77", "192.0.2.0"),
+            ("fe80::1:2:3:4%eth0", "fe80::"),
+            ("192.0.2.77, 2001:db8:1:2::3,unknown", "192.0.2.0, 2001:db8:1::,unknown"),
+            ('for="[2001:db8:1:2::3]:47";by=192.0.2.77', 'for="2001:db8:1::";by=192.0.2.0'),
+            ("localhost:8081", "localhost:8081"),
+            ("12:30", "12:30"),
             ("", ""),
         ]:
             self.assertEqual(shortened(text), expected)
@@ -88,6 +99,30 @@ class FieldTests(StepsTestCase):
             self.record("shorten:event.u", b'{"u":"https://a/b?secret=\\ud83d"}').event,
             b'{"u":"https://a/b"}',
         )
+        self.assertEqual(
+            self.record(
+                "shorten:event.u", b'{"u": ["192.0.2.77", 5, ["2001:db8:1:2::3"], {"a":"192.0.2.77"}]}'
+            ).event,
+            b'{"u":["192.0.2.0",5,["2001:db8:1::"],{"a":"192.0.2.77"}]}',
+        )
+
+    @given(st.lists(st.ip_addresses(), min_size=1, max_size=5), st.sampled_from([", ", ",", " ", ";"]))
+    def test_no_address_is_left(self, addresses: list[Any], between: str) -> None:
+        short = [shortened(str(one)) for one in addresses]
+        self.assertEqual(shortened(between.join(map(str, addresses))), between.join(short))
+        for address, one in zip(addresses, short, strict=True):
+            bracketed = f"[{address}]:80" if address.version == 6 else f"{address}:80"
+            self.assertEqual(shortened(bracketed), one)
+            self.assertEqual(int(ip_address(one)) % 2**8, 0)
+
+    def test_equal_keys(self) -> None:
+        """Each is changed, and nothing else: readers differ in which one they take."""
+        event = b'{"x":1,"x":2,"u":{"s":1,"t":2},"u":{"s":3},"u":5,"\\u0075":{"s":4}}'
+        self.assertEqual(
+            self.record("drop:event.u.s", event).event, b'{"x":1,"x":2,"u":{"t":2},"u":{},"u":5,"u":{}}'
+        )
+        self.assertEqual(self.record("drop:event.u", event).event, b'{"x":1,"x":2}')
+        self.assertEqual(self.record("drop:event.v", event).event, event)
 
     def test_what_does_not_do(self) -> None:
         self.refused("drop:even.x", "a path begins with event")

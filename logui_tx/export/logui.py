@@ -48,7 +48,7 @@ def entry(record: Record, began: int | None = None) -> bytes:
     members["sessionID"] = json_text.string(record.session_id)
     members["applicationID"] = json_text.string(record.application_id)
     members["flightID"] = json_text.string(record.flight_id)
-    return json_text.joined(members)
+    return json_text.joined(members.items())
 
 
 def _timestamps(time: int, began: int | None) -> bytes:
