@@ -1,6 +1,7 @@
 """The files of a folder: names, rotation, what is cut off after a crash, and whose the folder is."""
 
 import gzip
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -227,13 +228,24 @@ class FolderTests(SynchronousTestCase):
     # --- whose the folder is
 
     def test_permissions(self) -> None:
-        files = self.files(mode=0o750, rotate=1, compress="gzip")
+        for umask in (0o077, 0o000):
+            self.addCleanup(os.umask, os.umask(umask))
+            self.folder = self.folder.with_name(f"logui-{umask}")
+            files = self.files(mode=0o770, rotate=1, compress="gzip")
+            stream = Stream("events", "a", "2026-11-22")
+            files.write({stream: b"1\n"})
+            files.write({stream: b"1\n"})
+            self.assertEqual(self.folder.stat().st_mode & 0o777, 0o770)
+            self.assertEqual([path.stat().st_mode & 0o777 for path in self.folder.iterdir()], [0o660] * 3)
+
+    def test_permissions_that_were_changed_stay(self) -> None:
+        files = self.files(mode=0o770)
         stream = Stream("events", "a", "2026-11-22")
         files.write({stream: b"1\n"})
+        (part,) = self.folder.glob("*.part")
+        part.chmod(0o600)
         files.write({stream: b"1\n"})
-        self.assertEqual(self.folder.stat().st_mode & 0o777, 0o750)
-        for path in self.folder.iterdir():
-            self.assertEqual(path.stat().st_mode & 0o777 & ~0o640, 0, path)
+        self.assertEqual(part.stat().st_mode & 0o777, 0o600)
 
     def test_two_at_once(self) -> None:
         files = self.files()

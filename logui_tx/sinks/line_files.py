@@ -114,7 +114,7 @@ class LineFiles:
             if path.exists() and os.path.samestat(path.stat(), os.fstat(self._lock.fileno())):
                 return
             self.release()
-        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, self._mode & 0o666), "r+b", buffering=0)
+        lock = os.fdopen(self._descriptor(path, os.O_RDWR | os.O_CREAT), "r+b", buffering=0)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -253,7 +253,15 @@ class LineFiles:
         part.unlink()
 
     def _opened(self, path: Path, flags: int) -> IO[bytes]:
-        return os.fdopen(os.open(path, flags, self._mode & 0o666), "wb")
+        return os.fdopen(self._descriptor(path, flags), "wb")
+
+    def _descriptor(self, path: Path, flags: int) -> int:
+        new = flags & os.O_CREAT and not path.exists()
+        descriptor = os.open(path, flags, 0o600)
+        if new:
+            # Without the umask.
+            os.fchmod(descriptor, self._mode & 0o666)
+        return descriptor
 
     def _sync(self, file: IO[bytes]) -> None:
         file.flush()
