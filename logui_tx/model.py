@@ -322,7 +322,8 @@ class SinkURI:
     """A sink's URI, read: ``scheme://user:password@host/path?parameters``.
 
     ``host`` is everything between the credentials and the path, maybe several hosts with ports; user,
-    password and path are decoded. ``parameters`` are the sink's own, as its maker's table reads them.
+    password and path are decoded. ``parameters`` are the sink's own, as its maker's table reads them;
+    ``name`` is that by which its progress is kept, and no other sink's of this server.
     """
 
     scheme: str
@@ -331,6 +332,7 @@ class SinkURI:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     parameters: dict[str, Any] = field(factory=dict)
+    name: str = ""
 
 
 @frozen

@@ -157,7 +157,9 @@ class KafkaLink:
                 **settings.client,
                 **settings.producer,
                 "error_cb": self._note,
-                "transactional.id": f"{settings.transactional_id}-{settings.topic}-{journal_id}",
+                "transactional.id": "-".join(
+                    [settings.transactional_id, settings.topic, journal_id, settings.identity]
+                ),
             }
         )
         self._producer, self._journal_id = producer, journal_id

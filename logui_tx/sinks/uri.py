@@ -98,7 +98,7 @@ def read_uri(uri: str, makers: Sequence[ISinkMaker]) -> tuple[ISinkMaker, SinkUR
     user, password, host = _authority(parts)
     common["name"] = common["name"] or _name(parts.scheme, host, parts.path)
     common["step"] = tuple(common["step"])
-    read = SinkURI(parts.scheme, host, unquote(parts.path), user, password, values)
+    read = SinkURI(parts.scheme, host, unquote(parts.path), user, password, values, common["name"])
     return maker, read, SinkOptions(**common)
 
 
