@@ -15,7 +15,7 @@ from logui_tx.delivery.find import make_steps, step_makers
 from logui_tx.errors import BadOption
 from logui_tx.interfaces import IStep, IStepMaker
 from logui_tx.model import Record
-from logui_tx.sinks.steps import changed, shortened
+from logui_tx.sinks.steps import canonical, changed, shortened
 from logui_tx.testing import make_record, make_session
 from tests.test_export_records import names, unhurried, values
 
@@ -32,6 +32,19 @@ class StepsTestCase(SynchronousTestCase):
         found = self.step(step).record(evolve(make_record(1, event=event), **more))
         assert found is not None
         return found
+
+
+def escaped(value: Any) -> str:
+    """As JSON in which every character of a text is an escape."""
+    import json
+
+    if isinstance(value, str):
+        units = value.encode("utf-16-be", "surrogatepass").hex("u", 2)
+        return '"' + "".join(f"\\u{unit}" for unit in units.split("u") if unit) + '"'
+    if isinstance(value, dict):
+        members = " ,".join(f"{escaped(key)} : {escaped(one)}" for key, one in value.items())
+        return f"{{{members}}}"
+    return f"[{', '.join(map(escaped, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
 class FieldTests(StepsTestCase):
@@ -65,6 +78,7 @@ class FieldTests(StepsTestCase):
             self.record(step, event).event for event in (b'{"user":"a"}', b'{"user": "a"}', b'{"user":1}')
         )
         self.assertEqual(one, same)
+        self.assertEqual(one, self.record(step, b'{"user":"\\u0061"}').event)
         self.assertNotEqual(one, two)
         self.assertRegex(one, b'^{"user":"[0-9a-f]{32}"}$')
         self.assertNotEqual(one, self.record(f"hash:event.user@{folder}/other", b'{"user":"a"}').event)
@@ -74,6 +88,25 @@ class FieldTests(StepsTestCase):
         self.refused(step, "less than 16 characters")
         self.refused(f"hash:event.user@{folder}/none", "No such file")
         self.refused("hash:event.user", "behind an @")
+
+    @unhurried
+    @given(values)
+    def test_what_is_hashed_is_the_value(self, value: Any) -> None:
+        import json
+
+        usual = canonical(json.dumps(value).encode())
+        for written in (
+            json.dumps(value, ensure_ascii=False, indent=2),
+            json.dumps(value, sort_keys=True, separators=(",", ":")),
+            escaped(value),
+        ):
+            self.assertEqual(canonical(written.encode("utf-8", "backslashreplace")), usual)
+
+    def test_values_that_are_others(self) -> None:
+        for one, other in (('"1"', "1"), ('"a"', '"b"'), ("[1,2]", "[2,1]"), ('{"a":1}', '{"b":1}')):
+            self.assertNotEqual(canonical(one.encode()), canonical(other.encode()))
+        self.assertEqual(canonical(b'"a"'), canonical(b' "\\u0061"'))
+        self.assertEqual(canonical(b'{"a":"x","b":[1]}'), canonical(b'{ "b" : [ 1 ] , "\\u0061":"x"}'))
 
     def test_shorten(self) -> None:
         for text, expected in [
@@ -101,9 +134,9 @@ class FieldTests(StepsTestCase):
         )
         self.assertEqual(
             self.record(
-                "shorten:event.u", b'{"u": ["192.0.2.77", 5, ["2001:db8:1:2::3"], {"a":"192.0.2.77"}]}'
+                "shorten:event.u", b'{"u": ["192.0.2.77", 5, "2001:db8:1:2::3", {"a":"192.0.2.77"}]}'
             ).event,
-            b'{"u":["192.0.2.0",5,["2001:db8:1::"],{"a":"192.0.2.77"}]}',
+            b'{"u":["192.0.2.0",5,"2001:db8:1::",{"a":"192.0.2.77"}]}',
         )
 
     @given(st.lists(st.ip_addresses(), min_size=1, max_size=5), st.sampled_from([", ", ",", " ", ";"]))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -93,18 +94,18 @@ class FieldStep:
         return evolve(session, **found)
 
 
-def changed(json: bytes, path: Sequence[str], change: Change) -> bytes:
+def changed(written: bytes, path: Sequence[str], change: Change) -> bytes:
     """The JSON with the member at ``path`` changed, if it is there, each of them where keys are equal; ``{}``
     where the whole object goes. Raises :class:`BadJSON`."""
     if not path:
-        return change(json) or b"{}"
+        return change(written) or b"{}"
     # An array, a text or a number has no members.
-    if json.lstrip()[:1] != b"{":
-        return json
+    if written.lstrip()[:1] != b"{":
+        return written
     name, *rest = path
-    pairs = json_text.pairs(json)
+    pairs = json_text.pairs(written)
     if all(key != name for key, _ in pairs):
-        return json
+        return written
     found: list[tuple[str, bytes]] = []
     for key, value in pairs:
         after = value if key != name else changed(value, rest, change) if rest else change(value)
@@ -138,17 +139,29 @@ def _hash(argument: str) -> IStep:
         raise ValueError(f"the key in {file} has less than {_LEAST_KEY} characters")
 
     def change(value: bytes) -> bytes:
-        return _encode(hmac.new(key, value, hashlib.sha256).hexdigest()[:32])
+        return _encode(hmac.new(key, canonical(value), hashlib.sha256).hexdigest()[:32])
 
     return FieldStep(_path(path), change)
 
 
+def canonical(written: bytes) -> bytes:
+    """The same for the same value, however it is written in JSON; of a number each way is another one."""
+    if written.lstrip()[:1] in (b'"', b"[", b"{"):
+        value = json_text.value(written)
+        if isinstance(value, str):
+            return json_text.string(value)
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return written.strip()
+
+
 def _shorten(argument: str) -> IStep:
+    def short(value: bytes) -> bytes:
+        return json_text.string(shortened(json_text.value(value))) if value.lstrip()[:1] == b'"' else value
+
     def change(value: bytes) -> bytes:
         if value.lstrip()[:1] == b"[":
-            return b"[%b]" % b",".join(map(change, json_text.elements(value)))
-        text = json_text.value(value)
-        return json_text.string(shortened(text)) if isinstance(text, str) else value
+            return b"[%b]" % b",".join(map(short, json_text.elements(value)))
+        return short(value)
 
     return FieldStep(_path(argument), change)
 
