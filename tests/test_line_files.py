@@ -10,6 +10,7 @@ import pandas
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import SinkAway
+from logui_tx.sinks import line_files
 from logui_tx.sinks.line_files import LOCK, LineFiles, State, Stream, safe
 
 JOURNAL = "6f3f4a56-6c1c-4f40-9a3c-0d3cf5f0a001"
@@ -224,6 +225,31 @@ class FolderTests(SynchronousTestCase):
         files.write({stream: b"3\n"})
         self.assertEqual(self.text("events_a_2026-11-22_000003.jsonl.part"), "3\n")
         self.assertEqual(len(self.names()), 2)
+
+    def test_not_too_many_at_a_time(self) -> None:
+        """All of them are in the state; the one that rested longest goes, and a crash changes nothing."""
+        self.patch(line_files, "MOST_OPEN", 2)
+        a, b, c, d = (Stream("events", name, "2026-11-22") for name in "abcd")
+        files = self.files(compress="gzip")
+        for n, stream in enumerate([a, b, a]):
+            self.now = NOON + n
+            files.write({stream: b"%d\n" % n})
+        state = files.state
+        for _ in range(2):
+            files.write({c: b"3\n", a: b"4\n"})
+            self.assertEqual([one.stream for one in files.state.files], [a, c])
+            files = self.files(state, compress="gzip")
+        files.write({c: b"3\n", a: b"4\n"})
+        files.write(dict.fromkeys((a, b, c, d), b"5\n"))
+        self.assertEqual(len(files.state.files), 4, "one batch may need more")
+        files.write({d: b"6\n"})
+        self.assertEqual([one.stream for one in files.state.files], [b, d])
+        found: dict[str, str] = {}
+        for path in sorted(self.folder.glob("events_*"), key=lambda path: path.name.split("_")[3]):
+            text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            flight = path.name.split("_")[1]
+            found[flight] = found.get(flight, "") + text.decode().replace("\n", "")
+        self.assertEqual(found, {"a": "0245", "b": "15", "c": "35", "d": "56"})
 
     # --- whose the folder is
 

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +33,10 @@ log = Logger()
 
 LOCK = ".logui-sink"
 """Holds the id of the journal whose events are in the folder; locked while they are written."""
+
+MOST_OPEN = 500
+"""Files that are written at a time, unless one batch needs more: all of them are in the state, which is saved
+with each batch."""
 
 PART = ".part"
 _NEW = ".new"
@@ -193,6 +198,7 @@ class LineFiles:
         kinds = {one.kind for one in lines}
         first = {kind: min(one.day for one in lines if one.kind == kind) for kind in kinds}
         self._finish_all(lambda one: self._full(one) or one.stream.day < first.get(one.stream.kind, ""))
+        self._finish_all(self._too_many(set(lines)).__contains__)
         files = {one.stream: one for one in self.state.files}
         following, now = self.state.next, self._now()
         for stream, text in lines.items():
@@ -214,6 +220,12 @@ class LineFiles:
         for file in filter(due, self.state.files):
             self._finish(file)
             self.state = State(self.state.next, tuple(one for one in self.state.files if one != file))
+
+    def _too_many(self, written: AbstractSet[Stream]) -> set[Written]:
+        """Of the files that are not ``written`` now those that have rested longest, so that few are open."""
+        others = [one for one in self.state.files if one.stream not in written]
+        others.sort(key=lambda one: (one.last, one.number))
+        return set(others[: max(0, len(others) + len(written) - MOST_OPEN)])
 
     def finish_resting(self, rested: float) -> None:
         """Finish what is old or of an earlier day, and was not written for ``rested`` seconds."""
