@@ -151,18 +151,25 @@ class JournalTail:
         left = numbers[bisect_left(numbers, begin - total) :]
         if until is not None and until.segment == segment:
             left = left[: bisect_left(left, until.event - total)]
+        stretch.after = Position(segment + 1)
         # As many bytes again as events may have: a few sessions go with the last of these.
-        room = stretch.size + most_bytes
-        for number in left:
-            if len(stretch.sessions) >= most or stretch.size >= room:
-                stretch.after = Position(segment, total + number)
-                return True
+        over = self._pass_sessions(stretch, left, most, stretch.size + most_bytes)
+        if over is not None:
+            stretch.after = Position(segment, total + over)
+        return True
+
+    def _pass_sessions(
+        self, stretch: Stretch, numbers: list[int], most: float, most_bytes: float
+    ) -> int | None:
+        """Add these, as many as may be; the first for which there is no room, if there is one."""
+        for number in numbers:
+            if len(stretch.sessions) >= most or stretch.size >= most_bytes:
+                return number
             session = self._session(number)
             if session is not None:
                 stretch.sessions[number] = session
                 stretch.size += len(session.app_data)
-        stretch.after = Position(segment + 1)
-        return True
+        return None
 
     def _session(self, number: int) -> Session | None:
         """None where it was erased."""
