@@ -257,7 +257,8 @@ class Session:
 class Position:
     """A place in the journal: behind all earlier segments, and behind ``event`` events of this one.
 
-    A segment's sessions are behind its last event: they are passed where the next segment begins.
+    A segment's sessions are behind its last event, in the order of their numbers in the journal: where
+    ``event`` is more than there are events, the rest is the number of the one that follows.
     """
 
     segment: int = 0
@@ -318,7 +319,8 @@ class SinkURI:
     """A sink's URI, read: ``scheme://user:password@host/path?parameters``.
 
     ``host`` is everything between the credentials and the path, maybe several hosts with ports; user,
-    password and path are decoded. ``parameters`` are the sink's own, as its maker's table reads them.
+    password and path are decoded. ``parameters`` are the sink's own, as its maker's table reads them;
+    ``name`` is that by which its progress is kept, and no other sink's of this server.
     """
 
     scheme: str
@@ -327,6 +329,7 @@ class SinkURI:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     parameters: dict[str, Any] = field(factory=dict)
+    name: str = ""
 
 
 @frozen

@@ -322,7 +322,7 @@ class StepTests(DeliveryTestCase):
         self.assertEqual([one.seq for one in self.place.records.values()], [2, 6, 14])
         self.assertEqual(self.place.sessions["a"].user_agent, "hidden")
         (letter,) = cursors.dead_letters(self.connection, "sink")
-        self.assertEqual((letter.event, letter.reason), (4, "a step failed: five"))
+        self.assertEqual((letter.event, letter.reason), (4, "a step failed: ValueError"))
         self.assertEqual(self.cursor().position, Position(2))
 
 

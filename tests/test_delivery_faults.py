@@ -10,6 +10,7 @@ from logui_tx.delivery.told import MAX_STATE
 from logui_tx.errors import SinkAway
 from logui_tx.interfaces import IStep
 from logui_tx.journal import cursors
+from logui_tx.journal.erase import erase_session
 from logui_tx.model import Position, Record, Session, SinkBatch
 from logui_tx.testing import FakeSink
 from tests.deliveries import DeliveryTestCase
@@ -164,6 +165,44 @@ class BoundTests(DeliveryTestCase):
             cursors.rewind(self.connection, "sink", Position())
         self.deliver(batch_bytes=5000)
         self.assertLessEqual(max(len(batch.sessions) for batch in self.place.batches), 5)
+
+    def test_sessions_of_one_segment(self) -> None:
+        """However many: they come one after the other, behind the events."""
+        for n in range(25):
+            self.journal.session(f"s{n}").send(n)
+        self.journal.commit()
+        self.journal.session("last").send(99)
+        self.journal.commit()
+        delivery = self.deliver(batch=10)
+        batches = self.place.batches
+        self.assertEqual([len(one.records) for one in batches], [10, 10, 5, 0, 1])
+        self.assertEqual([len(one.sessions) for one in batches], [0, 0, 10, 10, 6])
+        self.assertEqual(len({one.id for batch in batches for one in batch.sessions}), 26)
+        self.assertEqual(self.cursor().position, Position(3))
+        self.assertEqual(delivery.progress.behind, 0)
+
+    def test_sessions_of_one_segment_after_a_crash(self) -> None:
+        """A batch within them comes again as it was, though one of them was erased."""
+        for n in range(6):
+            self.journal.session(f"s{n}").end()
+        self.journal.commit()
+        self.journal.session("last").send(99)
+        self.journal.commit()
+        self.crash(self.deliver(sink=FakeSink(self.place, prepares=True), batch=2))
+        seen = [[one.id for one in batch.sessions] for batch in self.place.batches]
+        self.assertEqual(seen[:2], [["s0", "s1"], ["s2", "s3"]])
+        first, second = self.place.batches[:2]
+        self.assertEqual(cursors.behind(self.connection, second.first)[0], 1)
+        erase_session(self.journal.folder, "s0")
+        with self.connection:
+            cursors.rewind(self.connection, "sink", second.first)
+            cursors.prepared(self.connection, "sink", self.cursor().generation, second.after, b"")
+        self.place.batches.clear()
+        self.deliver(sink=FakeSink(self.place, prepares=True), batch=2)
+        seen = [[one.id for one in batch.sessions] for batch in self.place.batches]
+        self.assertEqual(seen, [["s2", "s3"], ["s4", "s5"], ["last"]])
+        self.assertEqual(self.place.batches[0].id, second.id)
+        self.assertEqual(first.after, second.first)
 
     def test_events_under_large_data(self) -> None:
         session = self.journal.session("s", app_data=b'{"x":"%b"}' % (b"y" * 10_000))

@@ -35,7 +35,7 @@ class EraseTestCase(SynchronousTestCase):
     def records(self) -> list[Record]:
         with reading(self.folder) as reader:
             selection = Selection(reader, "flight", reader.snapshot())
-            return [r for message in selection.messages() for r in records(message, reader.journal_id)]
+            return [r for message in selection.messages() for r in records(message, reader.identity.current)]
 
     def find(self, marker: str) -> list[str]:
         """Where the marker is still to be read: in the files, or in a segment once it is unpacked."""

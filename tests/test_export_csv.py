@@ -115,7 +115,7 @@ class FileTests(ExportTestCase):
         )
         self.assertEqual(
             lines[0].decode(),
-            f"{selection.reader.journal_id}-1-0,application,flight,s,1,2025-10-09T08:53:22.000Z,1760000000000,"
+            f"{selection.reader.identity.current}-1-0,application,flight,s,1,2025-10-09T08:53:22.000Z,1760000000000,"
             '7,logui-0.4,"{""user"":""u""}","{""clientDateTime"":1760000000,""pos"":{""x"":-1.50},'
             '""say"":""a \\""b\\"",\\nc""}",1760000000,-1.50,"a ""b"",\nc"',
         )

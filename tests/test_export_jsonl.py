@@ -42,7 +42,7 @@ class JSONLinesTests(ExportTestCase):
             '"event":{"clientDateTime":1.76e9, "p":"%b%%"}}\n'
         )
         self.assertEqual(
-            write(selection).decode(), expected.replace("ID-", selection.reader.journal_id + "-")
+            write(selection).decode(), expected.replace("ID-", selection.reader.identity.current + "-")
         )
         self.assertEqual(tuple(json.loads(expected)), FIELDS)
 

@@ -30,7 +30,7 @@ class ExportTestCase(SynchronousTestCase):
 
     def records(self, flight: str = "flight", **more: Any) -> list[Record]:
         selection = self.select(flight, **more)
-        journal_id = selection.reader.journal_id
+        journal_id = selection.reader.identity.current
         return [record for message in selection.messages() for record in records(message, journal_id)]
 
 
@@ -44,7 +44,7 @@ class RecordTests(ExportTestCase):
             self.records(),
             [
                 Record(
-                    record_id=f"{selection.reader.journal_id}-1-0",
+                    record_id=f"{selection.reader.identity.current}-1-0",
                     application_id="app",
                     flight_id="flight",
                     session_id="s",

@@ -1,6 +1,7 @@
 """The files of a folder: names, rotation, what is cut off after a crash, and whose the folder is."""
 
 import gzip
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,6 +10,7 @@ import pandas
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import SinkAway
+from logui_tx.sinks import line_files
 from logui_tx.sinks.line_files import LOCK, LineFiles, State, Stream, safe
 
 JOURNAL = "6f3f4a56-6c1c-4f40-9a3c-0d3cf5f0a001"
@@ -224,16 +226,52 @@ class FolderTests(SynchronousTestCase):
         self.assertEqual(self.text("events_a_2026-11-22_000003.jsonl.part"), "3\n")
         self.assertEqual(len(self.names()), 2)
 
+    def test_not_too_many_at_a_time(self) -> None:
+        """All of them are in the state; the one that rested longest goes, and a crash changes nothing."""
+        self.patch(line_files, "MOST_OPEN", 2)
+        a, b, c, d = (Stream("events", name, "2026-11-22") for name in "abcd")
+        files = self.files(compress="gzip")
+        for n, stream in enumerate([a, b, a]):
+            self.now = NOON + n
+            files.write({stream: b"%d\n" % n})
+        state = files.state
+        for _ in range(2):
+            files.write({c: b"3\n", a: b"4\n"})
+            self.assertEqual([one.stream for one in files.state.files], [a, c])
+            files = self.files(state, compress="gzip")
+        files.write({c: b"3\n", a: b"4\n"})
+        files.write(dict.fromkeys((a, b, c, d), b"5\n"))
+        self.assertEqual(len(files.state.files), 4, "one batch may need more")
+        files.write({d: b"6\n"})
+        self.assertEqual([one.stream for one in files.state.files], [b, d])
+        found: dict[str, str] = {}
+        for path in sorted(self.folder.glob("events_*"), key=lambda path: path.name.split("_")[3]):
+            text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            flight = path.name.split("_")[1]
+            found[flight] = found.get(flight, "") + text.decode().replace("\n", "")
+        self.assertEqual(found, {"a": "0245", "b": "15", "c": "35", "d": "56"})
+
     # --- whose the folder is
 
     def test_permissions(self) -> None:
-        files = self.files(mode=0o750, rotate=1, compress="gzip")
+        for umask in (0o077, 0o000):
+            self.addCleanup(os.umask, os.umask(umask))
+            self.folder = self.folder.with_name(f"logui-{umask}")
+            files = self.files(mode=0o770, rotate=1, compress="gzip")
+            stream = Stream("events", "a", "2026-11-22")
+            files.write({stream: b"1\n"})
+            files.write({stream: b"1\n"})
+            self.assertEqual(self.folder.stat().st_mode & 0o777, 0o770)
+            self.assertEqual([path.stat().st_mode & 0o777 for path in self.folder.iterdir()], [0o660] * 3)
+
+    def test_permissions_that_were_changed_stay(self) -> None:
+        files = self.files(mode=0o770)
         stream = Stream("events", "a", "2026-11-22")
         files.write({stream: b"1\n"})
+        (part,) = self.folder.glob("*.part")
+        part.chmod(0o600)
         files.write({stream: b"1\n"})
-        self.assertEqual(self.folder.stat().st_mode & 0o777, 0o750)
-        for path in self.folder.iterdir():
-            self.assertEqual(path.stat().st_mode & 0o777 & ~0o640, 0, path)
+        self.assertEqual(part.stat().st_mode & 0o777, 0o600)
 
     def test_two_at_once(self) -> None:
         files = self.files()

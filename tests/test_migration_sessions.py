@@ -88,7 +88,7 @@ class PastSessionsTestCase(SynchronousTestCase):
             found = [
                 (record.seq, json.loads(record.event))
                 for message in reader.messages([reader.session(session)])
-                for record in records(message, reader.journal_id)
+                for record in records(message, reader.identity.current)
             ]
         self.assertEqual([seq for seq, _ in found], list(range(1, len(found) + 1)))
         return [each for _, each in found]

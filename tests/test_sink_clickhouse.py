@@ -12,9 +12,10 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.delivery.find import sink_makers
-from logui_tx.errors import BadOption
+from logui_tx.errors import BadOption, RecordsRefused
 from logui_tx.sinks import clickhouse_tables as tables
 from logui_tx.sinks.clickhouse import ClickHouseSink, parts
+from logui_tx.sinks.clickhouse_http import ClickHouseError
 from logui_tx.sinks.clickhouse_tables import EVENTS, SESSIONS, event_row, read_tables, session_row
 from logui_tx.sinks.posting import MOST_READ
 from logui_tx.sinks.uri import read_uri
@@ -76,6 +77,26 @@ class UriTests(SynchronousTestCase):
             ):
                 with self.assertRaisesRegex(BadOption, f"^sink: clickhouse: .*{hint}", msg=uri):
                     make(uri)
+
+
+class RefusalTests(SynchronousTestCase):
+    def test_nothing_of_the_record_is_told(self) -> None:
+        """A reason is kept, and shown to operators."""
+        sink = make("clickhouse://db/events")
+        for code, text, why in (
+            (27, 'parsed text: "my secret" (CANNOT_PARSE_INPUT_ASSERTION_FAILED)', "27 CANNOT_PARSE_INPUT_"),
+            (
+                469,
+                "Code: 469. DB::Exception: Constraint `c` for table t is violated; secret",
+                "CONSTRAINT: c",
+            ),
+            (469, "Code: 469. DB::Exception: Constraint secret", "469 VIOLATED_CONSTRAINT"),
+            (53, "Code: 469. DB::Exception: Constraint `secret` for table", "53 TYPE_MISMATCH"),
+        ):
+            found = sink._explained(ClickHouseError(400, code, text))
+            self.assertIsInstance(found, RecordsRefused)
+            self.assertIn(why, str(found))
+            self.assertNotIn("secret", str(found))
 
 
 class StatementTests(SynchronousTestCase):

@@ -158,6 +158,22 @@ class SinkTests(TestCase):
         await sink.write(make_batch(made([3])))
         self.assertEqual(self.kept(), [4, 5, 3])
 
+    async def test_a_new_identity_of_the_journal(self) -> None:
+        """Who wrote there goes on there, also after a restart; others do not."""
+        sink = await self.opened()
+        state = await sink.write(make_batch(made([1])))
+        crash(sink)
+        sink = await self.opened(state=state)
+        state = await sink.write(evolve(make_batch(made([2])), journal_id="fresh"))
+        crash(sink)
+        sink = await self.opened(state=state)
+        await sink.write(evolve(make_batch(made([3])), journal_id="fresh"))
+        self.assertEqual(self.kept(), [1, 2, 3])
+        crash(sink)
+        sink = await self.opened()
+        with self.assertRaisesRegex(SinkAway, "another journal's events"):
+            await sink.write(make_batch(made([4])))
+
     async def test_after_a_failure_the_good_length(self) -> None:
         sink = await self.opened()
         await sink.write(make_batch(made([1])))

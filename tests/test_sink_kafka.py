@@ -79,6 +79,8 @@ class UriTests(SynchronousTestCase):
                 ("kafka:logs", "kafka://host:9092"),
                 ("kafka://b1:9092,/logs", "kafka://host:9092"),
                 ("kafka://b1:port/logs", "kafka://host:9092"),
+                ("kafka://b1:9092,b2:99999/logs", "a port is a number from 1 to 65535"),
+                ("kafka://[::1]:0/logs", "a port is a number from 1 to 65535"),
                 ("kafka://b1", "a topic is expected"),
                 ("kafka://b1/a/b", "a topic is expected"),
                 ("kafka://b1/..", "a topic is expected"),
@@ -180,6 +182,41 @@ class DoubtTests(SynchronousTestCase):
         self.sink.open(b'{"0": 3}')
         self.write(1)
         self.assertEqual([call[0] for call in self.link.method_calls], ["take_over", "find", "send"])
+
+
+class ProducerTests(SynchronousTestCase):
+    """Who writes is alone with its transactional id: another would end its transactions."""
+
+    def setUp(self) -> None:
+        self.producers: list[dict[str, Any]] = []
+
+    def take_over(self, uri: str, *journals: str) -> None:
+        link = KafkaLink(settings(uri))
+
+        def produce(told: dict[str, Any]) -> Mock:
+            self.producers.append(told)
+            return Mock()
+
+        self.patch(kafka_link, "Producer", produce)
+        for journal in journals:
+            link.take_over(journal)
+
+    @property
+    def ids(self) -> list[str]:
+        return [told["transactional.id"] for told in self.producers]
+
+    def test_each_sink_has_its_own(self) -> None:
+        for uri in ("kafka://b/logs", "kafka://b/logs?name=2", "kafka://c/logs", "kafka://b/logs?timeout=9s"):
+            self.take_over(uri, "journal")
+        self.assertEqual(self.ids[3], self.ids[0], "the same sink goes on where it was")
+        self.assertEqual(len(set(self.ids)), 3)
+        for one in self.ids:
+            self.assertTrue(one.startswith("logui-tx-logs-journal-"))
+
+    def test_so_has_each_journal(self) -> None:
+        self.take_over("kafka://b/logs", "a", "a", "b")
+        self.assertEqual(len(self.ids), 2)
+        self.assertEqual(len(set(self.ids)), 2)
 
 
 class FindTests(SynchronousTestCase):

@@ -1,5 +1,6 @@
 """Steps on the way to a sink: what is changed, and that nothing else is."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ from logui_tx.delivery.find import make_steps, step_makers
 from logui_tx.errors import BadOption
 from logui_tx.interfaces import IStep, IStepMaker
 from logui_tx.model import Record
-from logui_tx.sinks.steps import changed, shortened
+from logui_tx.sinks.steps import canonical, changed, shortened
 from logui_tx.testing import make_record, make_session
 from tests.test_export_records import names, unhurried, values
 
@@ -31,6 +32,19 @@ class StepsTestCase(SynchronousTestCase):
         found = self.step(step).record(evolve(make_record(1, event=event), **more))
         assert found is not None
         return found
+
+
+def escaped(value: Any) -> str:
+    """As JSON in which every character of a text is an escape."""
+    import json
+
+    if isinstance(value, str):
+        units = value.encode("utf-16-be", "surrogatepass").hex("u", 2)
+        return '"' + "".join(f"\\u{unit}" for unit in units.split("u") if unit) + '"'
+    if isinstance(value, dict):
+        members = " ,".join(f"{escaped(key)} : {escaped(one)}" for key, one in value.items())
+        return f"{{{members}}}"
+    return f"[{', '.join(map(escaped, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
 class FieldTests(StepsTestCase):
@@ -64,6 +78,7 @@ class FieldTests(StepsTestCase):
             self.record(step, event).event for event in (b'{"user":"a"}', b'{"user": "a"}', b'{"user":1}')
         )
         self.assertEqual(one, same)
+        self.assertEqual(one, self.record(step, b'{"user":"\\u0061"}').event)
         self.assertNotEqual(one, two)
         self.assertRegex(one, b'^{"user":"[0-9a-f]{32}"}$')
         self.assertNotEqual(one, self.record(f"hash:event.user@{folder}/other", b'{"user":"a"}').event)
@@ -74,6 +89,25 @@ class FieldTests(StepsTestCase):
         self.refused(f"hash:event.user@{folder}/none", "No such file")
         self.refused("hash:event.user", "behind an @")
 
+    @unhurried
+    @given(values)
+    def test_what_is_hashed_is_the_value(self, value: Any) -> None:
+        import json
+
+        usual = canonical(json.dumps(value).encode())
+        for written in (
+            json.dumps(value, ensure_ascii=False, indent=2),
+            json.dumps(value, sort_keys=True, separators=(",", ":")),
+            escaped(value),
+        ):
+            self.assertEqual(canonical(written.encode("utf-8", "backslashreplace")), usual)
+
+    def test_values_that_are_others(self) -> None:
+        for one, other in (('"1"', "1"), ('"a"', '"b"'), ("[1,2]", "[2,1]"), ('{"a":1}', '{"b":1}')):
+            self.assertNotEqual(canonical(one.encode()), canonical(other.encode()))
+        self.assertEqual(canonical(b'"a"'), canonical(b' "\\u0061"'))
+        self.assertEqual(canonical(b'{"a":"x","b":[1]}'), canonical(b'{ "b" : [ 1 ] , "\\u0061":"x"}'))
+
     def test_shorten(self) -> None:
         for text, expected in [
             ("192.0.2.77", "192.0.2.0"),
@@ -81,6 +115,16 @@ class FieldTests(StepsTestCase):
             ("https://a.example/b?c=d#e", "https://a.example/b"),
             ("https://user:word@a.example/b", "https://a.example/b"),
             ("/b?mail=x@y.z", "/b"),
+            ("//user:word@a.example/b", "//a.example/b"),
+            ("192.0.2.77:4711", "192.0.2.0"),
+            ("[2001:db8:1:2::3]:4711", "2001:db8:1::"),
+            ("[2001:db8:1:2::3]", "2001:db8:1::"),
+            ("::ffff:192.0.2.77", "192.0.2.0"),
+            ("fe80::1:2:3:4%eth0", "fe80::"),
+            ("192.0.2.77, 2001:db8:1:2::3,unknown", "192.0.2.0, 2001:db8:1::,unknown"),
+            ('for="[2001:db8:1:2::3]:47";by=192.0.2.77', 'for="2001:db8:1::";by=192.0.2.0'),
+            ("localhost:8081", "localhost:8081"),
+            ("12:30", "12:30"),
             ("", ""),
         ]:
             self.assertEqual(shortened(text), expected)
@@ -88,6 +132,30 @@ class FieldTests(StepsTestCase):
             self.record("shorten:event.u", b'{"u":"https://a/b?secret=\\ud83d"}').event,
             b'{"u":"https://a/b"}',
         )
+        self.assertEqual(
+            self.record(
+                "shorten:event.u", b'{"u": ["192.0.2.77", 5, "2001:db8:1:2::3", {"a":"192.0.2.77"}]}'
+            ).event,
+            b'{"u":["192.0.2.0",5,"2001:db8:1::",{"a":"192.0.2.77"}]}',
+        )
+
+    @given(st.lists(st.ip_addresses(), min_size=1, max_size=5), st.sampled_from([", ", ",", " ", ";"]))
+    def test_no_address_is_left(self, addresses: list[Any], between: str) -> None:
+        short = [shortened(str(one)) for one in addresses]
+        self.assertEqual(shortened(between.join(map(str, addresses))), between.join(short))
+        for address, one in zip(addresses, short, strict=True):
+            bracketed = f"[{address}]:80" if address.version == 6 else f"{address}:80"
+            self.assertEqual(shortened(bracketed), one)
+            self.assertEqual(int(ip_address(one)) % 2**8, 0)
+
+    def test_equal_keys(self) -> None:
+        """Each is changed, and nothing else: readers differ in which one they take."""
+        event = b'{"x":1,"x":2,"u":{"s":1,"t":2},"u":{"s":3},"u":5,"\\u0075":{"s":4}}'
+        self.assertEqual(
+            self.record("drop:event.u.s", event).event, b'{"x":1,"x":2,"u":{"t":2},"u":{},"u":5,"u":{}}'
+        )
+        self.assertEqual(self.record("drop:event.u", event).event, b'{"x":1,"x":2}')
+        self.assertEqual(self.record("drop:event.v", event).event, event)
 
     def test_what_does_not_do(self) -> None:
         self.refused("drop:even.x", "a path begins with event")

@@ -1,9 +1,10 @@
-"""Work in a commit of the journal's: it fails alone, unless the disk does."""
+"""What the journal's thread does besides pages' events: work of others, which fails alone; lost sessions."""
 
 import sqlite3
 
 from logui_tx.errors import NotStored
 from logui_tx.journal import cursors
+from logui_tx.journal import writer as writer_module
 from logui_tx.journal.entry import Entry
 from logui_tx.journal.segment import Kind
 from logui_tx.journal.work import Work
@@ -27,6 +28,18 @@ def end_it_all(connection: sqlite3.Connection) -> None:
 
 def lose_the_disk(_connection: sqlite3.Connection) -> None:
     raise OfTheDisk("disk I/O error")
+
+
+class LostTests(WriterTestCase):
+    def test_many_that_a_crash_left_open_are_not_one_segment(self) -> None:
+        """Nor would they be one batch for a sink."""
+        self.patch(writer_module, "_LOST_TOGETHER", 2)
+        self.commit(*[self.entry(Kind.OPENED, self.session(str(n))) for n in range(5)])
+        self.writer.stop()
+        self.open()
+        self.assertEqual(self.lost, 5)
+        self.assertEqual([len(records) for records, _ in self.segments()], [5, 2, 2, 1])
+        self.assertEqual(self.read("SELECT DISTINCT end_reason FROM sessions"), [("lost",)])
 
 
 class WorkTests(WriterTestCase):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from logui_tx import data_folder
 from logui_tx.cli.context import Context, pass_context
-from logui_tx.cli.output import json_option, print_details, print_json, printable
+from logui_tx.cli.output import json_option, print_details, print_json, printable, yes_option
+from logui_tx.errors import JournalError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +34,7 @@ def info(context: Context, as_json: bool) -> None:
     with context.journal() as reader:
         counts = reader.counts()
         found: dict[str, object] = {
-            "id": reader.journal_id,
+            "id": reader.identity.current,
             "events": counts.events,
             "sessions": counts.sessions,
             "segments": counts.segments,
@@ -70,6 +72,31 @@ def check(context: Context, as_json: bool) -> None:
             click.echo("The journal is sound.")
     if damaged or faults:
         raise SystemExit(1)
+
+
+@journal.command()
+@yes_option
+@pass_context
+def new_identity(context: Context, yes: bool) -> None:
+    """Give the journal another id from here on, before the server starts with one from a backup.
+
+    The ids of what it holds stay, and sinks go on where they were. What comes next is not taken for what the
+    journal has forgotten.
+    """
+    from logui_tx.journal.identity import renew
+    from logui_tx.journal.schema import open_journal
+
+    with data_folder.lock(context.data_dir):
+        connection = open_journal(context.data_dir)
+        try:
+            if not yes:
+                click.confirm("Give the journal another id from here on?", abort=True, err=True)
+            fresh = renew(connection)
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal cannot be written: {error}") from error
+        finally:
+            connection.close()
+    click.echo(f"What comes next is of the journal {fresh}.")
 
 
 def _faults(reader: JournalReader) -> list[str]:

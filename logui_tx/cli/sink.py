@@ -101,10 +101,10 @@ def letters(context: Context, name: str, as_json: bool) -> None:
     with context.journal() as reader:
         _known(reader.connection, name)
         found = cursors.dead_letters(reader.connection, name, limit=_SHOWN_LETTERS)
-        journal = reader.journal_id
+        identity = reader.identity
     shown = [
         (
-            None if each.event is None else f"{journal}-{each.segment}-{each.event}",
+            None if each.event is None else f"{identity.at(each.segment)}-{each.segment}-{each.event}",
             each.session_id,
             each.at,
             each.reason,

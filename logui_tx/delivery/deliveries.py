@@ -16,11 +16,11 @@ from logui_tx.delivery.find import make_steps, sink_makers, step_makers
 from logui_tx.delivery.progress import LEFT_BEHIND, Progress
 from logui_tx.delivery.source import DeliverySource
 from logui_tx.errors import BadOption, JournalError, NotStored
-from logui_tx.interfaces import ISink, IStep
+from logui_tx.interfaces import ISink, ISinkMaker, IStep
 from logui_tx.journal import cursors
 from logui_tx.journal.entry import Entry, SessionHandle, SessionRow
 from logui_tx.journal.work import Work
-from logui_tx.model import Position
+from logui_tx.model import Position, SinkURI
 from logui_tx.sinks.uri import SinkOptions, read_uri
 
 log = Logger()
@@ -150,5 +150,14 @@ def make_sinks(uris: Sequence[str], reactor: Any) -> list[_Made]:
         maker, read, options = read_uri(uri, makers)
         if any(options.name == one.options.name for one in made):
             raise BadOption(f"sink: two are named {options.name!r}: give one another name with ?name=")
-        made.append(_Made(read.scheme, options, maker.make(read, reactor), make_steps(options.step, steps)))
+        made.append(_Made(read.scheme, options, _make(maker, read, reactor), make_steps(options.step, steps)))
     return made
+
+
+def _make(maker: ISinkMaker, uri: SinkURI, reactor: Any) -> ISink:
+    try:
+        return maker.make(uri, reactor)
+    except BadOption:
+        raise
+    except Exception as error:  # noqa: BLE001 - somebody else's; what it says may hold the password
+        raise BadOption(f"sink: {uri.scheme}: cannot be made: {type(error).__name__}") from None

@@ -224,7 +224,7 @@ class SinkDelivery:
             try:
                 found = self._through_each(record)
             except Exception as why:  # noqa: BLE001 - one record must not hold the rest
-                dead.append(self._letter(record, f"a step failed: {why}"))
+                dead.append(self._letter(record, f"a step failed: {told.reason(why)}"))
             else:
                 left += [found] if found is not None else []
         sessions = []
@@ -232,7 +232,7 @@ class SinkDelivery:
             try:
                 sessions.append(self._session_through_each(session))
             except Exception as why:  # noqa: BLE001 - nor must one session
-                dead.append(self._letter(session, f"a step failed: {why}", batch.first))
+                dead.append(self._letter(session, f"a step failed: {told.reason(why)}", batch.first))
         if dead:
             log.warn("steps before the sink {sink} failed on {n} records", sink=self.name, n=len(dead))
             await self._save(cursors.refused, self.name, dead)
@@ -303,7 +303,9 @@ class SinkDelivery:
             except CancelledError:
                 raise
             except Exception as why:  # noqa: BLE001 - a step, or the journal: it must not hold the rest
-                await self._save(cursors.refused_again, letter.number, self._now(), f"not offered: {why}")
+                await self._save(
+                    cursors.refused_again, letter.number, self._now(), f"not offered: {told.reason(why)}"
+                )
                 continue
             try:
                 # Its bounds are in the letter itself.

@@ -59,7 +59,7 @@ class DeliverySource:
                 stretch = tail.read_to(cursor.position, cursor.pending)
             else:
                 stretch = tail.read(cursor.position, most, most_bytes)
-            return None if stretch.after == stretch.first else self._reading(tail, stretch)
+            return None if stretch.after == stretch.first else _reading(stretch)
 
         return self._ask(read)
 
@@ -73,9 +73,10 @@ class DeliverySource:
         def read(tail: JournalTail) -> SinkBatch:
             first = Position(letter.segment, letter.event or 0)
             if letter.event is None:
-                return SinkBatch(tail.reader.journal_id, first, first, (), _session(tail, letter.session_id))
+                journal_id = tail.reader.identity.at(letter.segment)
+                return SinkBatch(journal_id, first, first, (), _session(tail, letter.session_id))
             after = Position(letter.segment, letter.event + 1)
-            batch = self._reading(tail, tail.read_to(first, after)).batch
+            batch = _reading(tail.read_to(first, after)).batch
             return SinkBatch(batch.journal_id, first, after, batch.records)
 
         return self._ask(read)
@@ -123,15 +124,15 @@ class DeliverySource:
             self._connection = open_reader(self._data_dir)
         return self._connection
 
-    def _reading(self, tail: JournalTail, stretch: Stretch) -> Reading:
-        journal_id = tail.reader.journal_id
-        found: list[Record] = []
-        for part in stretch.parts:
-            found += list(records(part.message, journal_id))[part.start : part.stop]
-        batch = SinkBatch(
-            journal_id, stretch.first, stretch.after, tuple(found), tuple(stretch.sessions.values())
-        )
-        return Reading(batch, stretch.events, stretch.received)
+
+def _reading(stretch: Stretch) -> Reading:
+    found: list[Record] = []
+    for part in stretch.parts:
+        found += list(records(part.message, stretch.journal_id))[part.start : part.stop]
+    batch = SinkBatch(
+        stretch.journal_id, stretch.first, stretch.after, tuple(found), tuple(stretch.sessions.values())
+    )
+    return Reading(batch, stretch.events, stretch.received)
 
 
 def _session(tail: JournalTail, session_id: str) -> tuple[Session, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import inf
 
+from logui_tx.errors import LoguiError
+
 MAX_STATE = 1024 * 1024
 """Bytes of a sink's own state: it is written with every batch, by the journal's only writer."""
 _LONGEST_WAIT = 3600.0
@@ -22,6 +24,11 @@ def seconds(told: object) -> float:
     """What a sink says of when to come again, within reason."""
     usable = isinstance(told, int | float) and 0 < told < inf
     return min(float(told), _LONGEST_WAIT) if usable else 0.0  # type: ignore[arg-type]
+
+
+def reason(why: Exception) -> str:
+    """What a dead letter may say of it: only our own errors hold nothing of the record."""
+    return text(why) if isinstance(why, LoguiError) else type(why).__name__
 
 
 def text(why: Exception) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from itertools import accumulate
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NoReturn
@@ -66,7 +66,24 @@ def members(text: bytes) -> dict[str, bytes]:
         raise BadJSON("the nesting is too deep") from None
     except UnicodeDecodeError:
         raise BadJSON("the text is not valid UTF-8") from None
-    return _members_with_surrogates(text)
+    return dict(pairs(text))
+
+
+def pairs(text: bytes) -> list[tuple[str, bytes]]:
+    """An object's members in their order, also where keys are equal; otherwise as :func:`members`."""
+
+    def member(text: str, at: int) -> tuple[str, bytes, int]:
+        if text[at : at + 1] != '"':
+            raise BadJSON(f"a key is expected (character {at})")
+        key, at = scanstring(text, at + 1, True)
+        at = _skip(text, at)
+        if text[at : at + 1] != ":":
+            raise BadJSON(f"':' is expected (character {at})")
+        start = _skip(text, at + 1)
+        _, end = _reader.raw_decode(text, start)
+        return key, text[start:end].encode(), end
+
+    return _sequence(text, "{", "}", member)
 
 
 def message(text: bytes) -> dict[str, bytes]:
@@ -83,9 +100,9 @@ def repaired(text: bytes) -> bytes | None:
     return _PAIR_OR_LONE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
 
 
-def joined(members: Mapping[str, bytes]) -> bytes:
+def joined(members: Iterable[tuple[str, bytes]]) -> bytes:
     """An object of members whose values are JSON already."""
-    return b"{%b}" % b",".join([string(key) + b":" + value for key, value in members.items()])
+    return b"{%b}" % b",".join([string(key) + b":" + value for key, value in members])
 
 
 def string(text: str) -> bytes:
@@ -156,21 +173,6 @@ _reader = json.JSONDecoder(parse_constant=_refuse, parse_int=float)
 def _skip(text: str, at: int) -> int:
     match = _SPACE.match(text, at)
     return match.end() if match else at
-
-
-def _members_with_surrogates(raw: bytes) -> dict[str, bytes]:
-    def member(text: str, at: int) -> tuple[str, bytes, int]:
-        if text[at : at + 1] != '"':
-            raise BadJSON(f"a key is expected (character {at})")
-        key, at = scanstring(text, at + 1, True)
-        at = _skip(text, at)
-        if text[at : at + 1] != ":":
-            raise BadJSON(f"':' is expected (character {at})")
-        start = _skip(text, at + 1)
-        _, end = _reader.raw_decode(text, start)
-        return key, text[start:end].encode(), end
-
-    return dict(_sequence(raw, "{", "}", member))
 
 
 def _elements_with_surrogates(raw: bytes) -> list[bytes]:

@@ -51,9 +51,10 @@ def write(selection: Selection, file: BinaryIO, tally: Tally, max_columns: int =
         )
     rows = csv.writer(_Encoded(file), lineterminator="\r\n")
     rows.writerow([*FIELDS, *columns])
-    journal_id = selection.reader.journal_id
+    identity = selection.reader.identity
     for message in selection.messages():
-        rows.writerows(_row(record, columns) for record in records(message, journal_id))
+        found = records(message, identity.at(message.segment))
+        rows.writerows(_row(record, columns) for record in found)
         tally.wrote(message)
 
 

@@ -23,9 +23,9 @@ _encode = msgspec.json.encode
 
 def write(selection: Selection, file: BinaryIO, tally: Tally) -> None:
     """Write the selection's records. Raises :class:`JournalError`, and OSError from the file."""
-    journal_id = selection.reader.journal_id
+    identity = selection.reader.identity
     for message in selection.messages():
-        file.write(lines(message, journal_id))
+        file.write(lines(message, identity.at(message.segment)))
         tally.wrote(message)
 
 

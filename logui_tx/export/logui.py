@@ -20,11 +20,12 @@ from logui_tx.model import Record
 
 def write(selection: Selection, file: BinaryIO, tally: Tally) -> None:
     """Write the selection as one JSON array. Raises :class:`JournalError`, and OSError from the file."""
-    journal_id = selection.reader.journal_id
+    identity = selection.reader.identity
     before = b"["
     for message in selection.messages():
         began = message.session.client_started_at
-        entries = b",\n".join(entry(record, began) for record in records(message, journal_id))
+        found = records(message, identity.at(message.segment))
+        entries = b",\n".join(entry(record, began) for record in found)
         if entries:
             file.write(before + entries)
             before = b",\n"
@@ -47,7 +48,7 @@ def entry(record: Record, began: int | None = None) -> bytes:
     members["sessionID"] = json_text.string(record.session_id)
     members["applicationID"] = json_text.string(record.application_id)
     members["flightID"] = json_text.string(record.flight_id)
-    return json_text.joined(members)
+    return json_text.joined(members.items())
 
 
 def _timestamps(time: int, began: int | None) -> bytes:

@@ -213,11 +213,14 @@ def left_behind(connection: sqlite3.Connection, names: Collection[str]) -> list[
 
 def behind(connection: sqlite3.Connection, position: Position) -> tuple[int, int | None]:
     """How many events stand behind ``position``, and when the first of its segment was received (UNIX ms)."""
-    events, first = connection.execute(
-        "SELECT coalesce(sum(events), 0), min(first_received) FROM segment WHERE id >= ?", (position.segment,)
+    # Behind a segment's events stand its sessions, which nobody counts.
+    left, first = connection.execute(
+        "SELECT coalesce(sum(events - passed), 0), min(CASE WHEN events > passed THEN first_received END)"
+        " FROM (SELECT events, first_received, CASE id WHEN ? THEN min(events, ?) ELSE 0 END AS passed"
+        " FROM segment WHERE id >= ?)",
+        (position.segment, position.event, position.segment),
     ).fetchone()
-    left = max(0, events - position.event)
-    return left, first if left else None
+    return left, first
 
 
 def end(connection: sqlite3.Connection) -> Position:

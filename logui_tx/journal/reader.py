@@ -13,7 +13,7 @@ import msgspec
 from attrs import evolve, fields, frozen
 
 from logui_tx.errors import CorruptSegment, UnknownSession
-from logui_tx.journal.schema import journal_id
+from logui_tx.journal.identity import read_identity
 from logui_tx.journal.segment import Kind, Record, SegmentReader, pack_session, slices
 from logui_tx.model import Session
 
@@ -86,7 +86,7 @@ class JournalReader:
         self._memory = memory
         self._segments = SegmentReader()
         self._known_data: dict[int, bytes] = {}
-        self.journal_id = journal_id(connection)
+        self.identity = read_identity(connection)
 
     # --- sessions
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
+from math import inf
 
 from attrs import define, field, frozen
 
@@ -25,7 +27,8 @@ class Part:
 
 @define
 class Stretch:
-    """What stands between two positions. ``events`` counts also those that were erased.
+    """What stands between two positions, all under one ``journal_id``. ``events`` counts also those that were
+    erased.
 
     ``sessions`` are those that began, went on, changed or ended, by number, as they stand by now;
     ``received`` is the time of the first event, in UNIX ms; ``size`` is about that of all in bytes,
@@ -34,6 +37,7 @@ class Stretch:
 
     first: Position
     after: Position
+    journal_id: str
     parts: list[Part] = field(factory=list)
     sessions: dict[int, Session] = field(factory=dict)
     events: int = 0
@@ -51,15 +55,15 @@ class JournalTail:
         self.reader = JournalReader(connection)
 
     def read(self, first: Position, most: int, most_bytes: int) -> Stretch:
-        """From ``first`` on at most ``most`` events, or one message past ``most_bytes`` of them.
+        """From ``first`` on at most ``most`` events and as many sessions, or one past ``most_bytes`` of them.
 
         ``after`` is ``first`` where nothing stands there yet. Raises :class:`CorruptSegment`.
         """
-        stretch = Stretch(first, first)
+        stretch = self._begun(first)
         while stretch.events < most and stretch.size < most_bytes and len(stretch.sessions) < most:
             begin = stretch.after
             try:
-                if not self._read_on(stretch, most - stretch.events, most_bytes) or stretch.after == begin:
+                if not self._read_on(stretch, most, most_bytes) or stretch.after == begin:
                     break
             except CorruptSegment:
                 # What is sound goes first.
@@ -71,30 +75,46 @@ class JournalTail:
 
     def read_to(self, first: Position, after: Position) -> Stretch:
         """What was read between these two positions before. Raises :class:`CorruptSegment`."""
-        stretch = Stretch(first, first)
-        while stretch.after < after and self._read_on(stretch, None, None, after):
+        stretch = self._begun(first)
+        while stretch.after < after and self._read_on(stretch, until=after):
             pass
         stretch.after = after
         self._sessions.clear()
         return stretch
 
+    def _begun(self, first: Position) -> Stretch:
+        return Stretch(first, first, self.reader.identity.at(first.segment))
+
     def _read_on(
-        self, stretch: Stretch, most: int | None, most_bytes: int | None, until: Position | None = None
+        self,
+        stretch: Stretch,
+        most: float = inf,
+        most_bytes: float = inf,
+        until: Position | None = None,
     ) -> bool:
-        """Add the next segment, or as much of it as may be; False where there is none."""
+        """Add the next segment, or as much of it as may be; False where there is none.
+
+        Behind its events stand its sessions, in the order of their numbers: they are passed one by one, and
+        one's place is its number behind the number of events.
+        """
         row = self._connection.execute(
             "SELECT id, block FROM segment WHERE id >= ? ORDER BY id LIMIT 1", (stretch.after.segment,)
         ).fetchone()
         if row is None or (until is not None and until <= Position(row[0])):
             return False
         segment, block = row
+        journal_id = self.reader.identity.at(segment)
+        if stretch.after == stretch.first:
+            stretch.journal_id = journal_id
+        elif stretch.journal_id != journal_id:
+            return False
         try:
             records, messages = self._segments.read(block)
         except CorruptSegment as error:
             raise CorruptSegment(f"segment {segment}: {error}") from None
         total = sum(record.count for record in records)
         begin = stretch.after.event if stretch.after.segment == segment else 0
-        stop = total if most is None else min(total, begin + most)
+        stop = int(min(total, begin + most - stretch.events))
         if until is not None and until.segment == segment:
             stop = min(stop, until.event)
         at = 0
@@ -121,19 +141,35 @@ class JournalTail:
                 stretch.events += end - start
                 stretch.size += len(message) * (end - start) // record.count
                 stretch.size += data * (end - start)
-                if most_bytes is not None and stretch.size >= most_bytes:
+                if stretch.size >= most_bytes:
                     stop = end
             at += record.count
         if stop < total:
             stretch.after = Position(segment, stop)
             return True
-        for number in {record.session for record in records if record.kind in _OF_SESSIONS}:
+        numbers = sorted({record.session for record in records if record.kind in _OF_SESSIONS})
+        left = numbers[bisect_left(numbers, begin - total) :]
+        if until is not None and until.segment == segment:
+            left = left[: bisect_left(left, until.event - total)]
+        stretch.after = Position(segment + 1)
+        # As many bytes again as events may have: a few sessions go with the last of these.
+        over = self._pass_sessions(stretch, left, most, stretch.size + most_bytes)
+        if over is not None:
+            stretch.after = Position(segment, total + over)
+        return True
+
+    def _pass_sessions(
+        self, stretch: Stretch, numbers: list[int], most: float, most_bytes: float
+    ) -> int | None:
+        """Add these, as many as may be; the first for which there is no room, if there is one."""
+        for number in numbers:
+            if len(stretch.sessions) >= most or stretch.size >= most_bytes:
+                return number
             session = self._session(number)
             if session is not None:
                 stretch.sessions[number] = session
                 stretch.size += len(session.app_data)
-        stretch.after = Position(segment + 1)
-        return True
+        return None
 
     def _session(self, number: int) -> Session | None:
         """None where it was erased."""

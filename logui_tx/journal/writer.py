@@ -34,6 +34,7 @@ MAX_COMMIT = 16 * 1024 * 1024
 _PROBE_INTERVAL = 1.0
 _PROBE = "-" * 65_536
 _CHECKED_SEGMENTS = 16
+_LOST_TOGETHER = 1_000
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE)
 
 _INSERT_SESSION = (
@@ -379,9 +380,9 @@ class JournalWriter:
         rows = self._connection.execute(
             "SELECT session, last_activity, coalesce(app_data, 0) FROM progress WHERE ended_at IS NULL"
         ).fetchall()
-        if rows:
+        for at in range(0, len(rows), _LOST_TOGETHER):
             group = Group()
-            for number, last_activity, version in rows:
+            for number, last_activity, version in rows[at : at + _LOST_TOGETHER]:
                 group.records.append(Record(Kind.ENDED, number, self._lost_at, version))
                 group.progress[number] = Progress(last_activity, version)
                 group.ended[number] = last_activity, "lost"

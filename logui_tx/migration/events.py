@@ -93,4 +93,4 @@ def _type(details: bytes) -> str:
 
 
 def _without_id(found: dict[str, bytes]) -> bytes:
-    return json_text.joined({key: value for key, value in found.items() if key != "_id"})
+    return json_text.joined((key, value) for key, value in found.items() if key != "_id")

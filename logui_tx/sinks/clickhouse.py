@@ -12,6 +12,7 @@ in again under another token.
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -32,10 +33,31 @@ ATTEMPTS = 3
 """How often what the server took is looked for, and given again."""
 
 UNKNOWN_TABLE = 60
+VIOLATED_CONSTRAINT = 469
 
-REFUSED = {6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 131, 321, 349, 407, 469, 691}
+REFUSED = {
+    6: "CANNOT_PARSE_TEXT",
+    26: "CANNOT_PARSE_QUOTED_STRING",
+    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
+    38: "CANNOT_PARSE_DATE",
+    41: "CANNOT_PARSE_DATETIME",
+    53: "TYPE_MISMATCH",
+    69: "ARGUMENT_OUT_OF_BOUND",
+    70: "CANNOT_CONVERT_TYPE",
+    72: "CANNOT_PARSE_NUMBER",
+    117: "INCORRECT_DATA",
+    128: "TOO_LARGE_ARRAY_SIZE",
+    131: "TOO_LARGE_STRING_SIZE",
+    321: "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
+    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
+    407: "DECIMAL_OVERFLOW",
+    469: "VIOLATED_CONSTRAINT",
+    691: "UNKNOWN_ELEMENT_OF_ENUM",
+}
 """Of ClickHouse's error codes those that say that a value cannot be taken, now or later: it cannot be parsed,
 is out of its type's range, or violates a constraint."""
+
+_CONSTRAINT = re.compile(r"Code: 469\. DB::Exception: Constraint `?(\w{1,100})`? ")
 
 
 @implementer(ISink)
@@ -137,7 +159,10 @@ class ClickHouseSink:
 
     def _explained(self, error: ClickHouseError) -> SinkAway | RecordsRefused:
         if error.code in REFUSED:
-            return RecordsRefused(error.text)
+            # What it says besides quotes the record.
+            name = _CONSTRAINT.match(error.text) if error.code == VIOLATED_CONSTRAINT else None
+            constraint = f": {name[1]}" if name else ""
+            return RecordsRefused(f"ClickHouse refuses it: {error.code} {REFUSED[error.code]}{constraint}")
         if error.code == 0 and error.status == 413:
             return RecordsRefused("the request is too large for a server in between (413)")
         return SinkAway(f"{error.status}: {error.text}", error.retry_after)

@@ -113,7 +113,8 @@ class JsonLines:
     def _write(self, batch: SinkBatch) -> bytes:
         files = self._files
         files.claim()
-        files.belong(batch.journal_id)
+        # The journal that wrote here may have another id by now.
+        files.belong(batch.journal_id, self._journal)
         self._journal = batch.journal_id
         if self._unsure or self._again(batch):
             files.restore(self._before)

@@ -55,6 +55,7 @@ class KafkaLink:
     def __init__(self, settings: KafkaSettings) -> None:
         self.settings = settings
         self._producer: Producer | None = None
+        self._journal_id = ""
         self._admin: AdminClient | None = None
         self.trouble = ""
         self._given_up = False
@@ -147,17 +148,21 @@ class KafkaLink:
     def take_over(self, journal_id: str) -> None:
         """Be the journal's only producer: from now on the brokers take nothing of any other."""
         if self._producer is not None:
-            return
+            if self._journal_id == journal_id:
+                return
+            self.close()
         settings = self.settings
         producer = Producer(
             {
                 **settings.client,
                 **settings.producer,
                 "error_cb": self._note,
-                "transactional.id": f"{settings.transactional_id}-{settings.topic}-{journal_id}",
+                "transactional.id": "-".join(
+                    [settings.transactional_id, settings.topic, journal_id, settings.identity]
+                ),
             }
         )
-        self._producer = producer
+        self._producer, self._journal_id = producer, journal_id
         with _translated(self):
             self._until_done(producer.init_transactions)
 

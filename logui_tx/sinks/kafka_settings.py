@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,23 @@ OURS = {
 LONGEST_TIMEOUT = 300
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_BROKER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+)(:\d{1,5})?")
+_BROKER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+)(?::(\d{1,9}))?", re.ASCII)
 _LEVELS = [(logging.ERROR, LogLevel.error), (logging.WARNING, LogLevel.warn), (logging.INFO, LogLevel.info)]
 
 
 @frozen
 class KafkaSettings:
-    """``timeout`` is in seconds, ``max_message`` in bytes; ``client`` and ``producer`` are librdkafka's."""
+    """``timeout`` is in seconds, ``max_message`` in bytes; ``client`` and ``producer`` are librdkafka's.
+
+    ``identity`` tells the sink from others of the same server's, which may write to the same topic.
+    """
 
     topic: str
     sessions_topic: str | None
     timeout: float
     max_message: int
     transactional_id: str
+    identity: str
     client: dict[str, Any] = field(repr=False)
     producer: dict[str, Any] = field(repr=False)
 
@@ -57,8 +62,12 @@ def read_settings(uri: SinkURI) -> KafkaSettings:
     given = uri.parameters
     topic = uri.path.strip("/")
     sessions: str | None = given["sessions-topic"] or f"{topic}-sessions"
-    if not all(_BROKER.fullmatch(one) for one in uri.host.split(",")):
-        raise BadOption("sink: kafka: brokers are written kafka://host:9092,host2:9092/topic")
+    for one in uri.host.split(","):
+        broker = _BROKER.fullmatch(one)
+        if broker is None:
+            raise BadOption("sink: kafka: brokers are written kafka://host:9092,host2:9092/topic")
+        if broker[2] is not None and not 0 < int(broker[2]) < 65536:
+            raise BadOption("sink: kafka: a port is a number from 1 to 65535")
     for name in (topic, sessions):
         if not _TOPIC.fullmatch(name or "") or name in (".", ".."):
             raise BadOption(
@@ -74,6 +83,7 @@ def read_settings(uri: SinkURI) -> KafkaSettings:
         given["timeout"],
         given["max-message"],
         given["transactional-id"],
+        sha256(uri.name.encode()).hexdigest()[:16],
         {**_client(uri), **_given(given["setting"])},
         _producer(uri),
     )

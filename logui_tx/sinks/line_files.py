@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +33,10 @@ log = Logger()
 
 LOCK = ".logui-sink"
 """Holds the id of the journal whose events are in the folder; locked while they are written."""
+
+MOST_OPEN = 500
+"""Files that are written at a time, unless one batch needs more: all of them are in the state, which is saved
+with each batch."""
 
 PART = ".part"
 _NEW = ".new"
@@ -114,7 +119,7 @@ class LineFiles:
             if path.exists() and os.path.samestat(path.stat(), os.fstat(self._lock.fileno())):
                 return
             self.release()
-        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, self._mode & 0o666), "r+b", buffering=0)
+        lock = os.fdopen(self._descriptor(path, os.O_RDWR | os.O_CREAT), "r+b", buffering=0)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -122,12 +127,17 @@ class LineFiles:
             raise SinkAway(f"{self._folder}: another server, or another sink, writes there") from None
         self._lock = lock
 
-    def belong(self, journal_id: str) -> None:
-        """Note whose events are there; raises :class:`SinkAway` where they are another journal's."""
+    def belong(self, journal_id: str, before: str = "") -> None:
+        """Note whose events are there; raises :class:`SinkAway` where they are another journal's.
+
+        ``before`` is an id that the same journal had.
+        """
         assert self._lock is not None
         self._lock.seek(0)
         found = self._lock.read(200).decode(errors="replace").strip()
-        if not found:
+        if not found or found == before != journal_id:
+            self._lock.seek(0)
+            self._lock.truncate()
             self._lock.write(f"{journal_id}\n".encode())
         elif found != journal_id:
             raise SinkAway(
@@ -188,6 +198,7 @@ class LineFiles:
         kinds = {one.kind for one in lines}
         first = {kind: min(one.day for one in lines if one.kind == kind) for kind in kinds}
         self._finish_all(lambda one: self._full(one) or one.stream.day < first.get(one.stream.kind, ""))
+        self._finish_all(self._too_many(set(lines)).__contains__)
         files = {one.stream: one for one in self.state.files}
         following, now = self.state.next, self._now()
         for stream, text in lines.items():
@@ -209,6 +220,12 @@ class LineFiles:
         for file in filter(due, self.state.files):
             self._finish(file)
             self.state = State(self.state.next, tuple(one for one in self.state.files if one != file))
+
+    def _too_many(self, written: AbstractSet[Stream]) -> set[Written]:
+        """Of the files that are not ``written`` now those that have rested longest, so that few are open."""
+        others = [one for one in self.state.files if one.stream not in written]
+        others.sort(key=lambda one: (one.last, one.number))
+        return set(others[: max(0, len(others) + len(written) - MOST_OPEN)])
 
     def finish_resting(self, rested: float) -> None:
         """Finish what is old or of an earlier day, and was not written for ``rested`` seconds."""
@@ -248,7 +265,15 @@ class LineFiles:
         part.unlink()
 
     def _opened(self, path: Path, flags: int) -> IO[bytes]:
-        return os.fdopen(os.open(path, flags, self._mode & 0o666), "wb")
+        return os.fdopen(self._descriptor(path, flags), "wb")
+
+    def _descriptor(self, path: Path, flags: int) -> int:
+        new = flags & os.O_CREAT and not path.exists()
+        descriptor = os.open(path, flags, 0o600)
+        if new:
+            # Without the umask.
+            os.fchmod(descriptor, self._mode & 0o666)
+        return descriptor
 
     def _sync(self, file: IO[bytes]) -> None:
         file.flush()

@@ -7,6 +7,7 @@ may be written as often as it takes. See :mod:`logui_tx.sinks.postgresql_tables`
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -34,6 +35,8 @@ _T = TypeVar("_T")
 OWN = ("table", "sessions", "timeout")
 """Parameters that are not libpq's."""
 
+# What is wrong with a value quotes it.
+_VALUES = re.compile(r'".*"')
 # SQLSTATEs, or how they begin, of what is wrong with the rows themselves ...
 _OF_ROWS = ("22", "23", "54", "P0001")
 # ... but for a column of somebody's own that must not be empty: no row would do.
@@ -143,7 +146,7 @@ class PostgreSQLSink:
             state = error.sqlstate or ""
             why = " ".join((error.diag.message_primary or str(error)).split())[:300]
             if state.startswith(_OF_ROWS) and state not in _OF_TABLES:
-                raise RecordsRefused(why) from None
+                raise RecordsRefused(_VALUES.sub('"…"', why) if state.startswith("22") else why) from None
             # The next attempt looks at everything anew.
             self._disconnect()
             if self._late:

@@ -28,7 +28,7 @@ from logui_tx.redis.link import RedisLink
 
 _OPTION = "sink: redis"
 _SOCKET = "redis+unix"
-_STATE = re.compile(rb"(\d+-\d+) ((\d+)-(\d+))")
+_STATE = re.compile(rb"(\d+-\d+) ((\d+)-(\d+)) (\S+)")
 
 # Of the four keys: the journal's id; the last entry, and how far the journal is here, as far as is known (or
 # ""); about how many entries are to stay (or ""); up to where the batch reaches; how many sessions, the
@@ -80,7 +80,7 @@ return {0, last, reach}
 
 @implementer(ISink)
 class RedisStreamSink:
-    """See :class:`ISink`. Its state: the id of the stream's last entry, and how far the journal is here."""
+    """See :class:`ISink`. Its state: the id of the stream's last entry, how far the journal is, its id."""
 
     def __init__(self, uri: SinkURI, reactor: Any) -> None:
         """Raises :class:`BadOption`."""
@@ -129,7 +129,7 @@ class RedisStreamSink:
     async def _write(self, batch: SinkBatch) -> bytes:
         try:
             lost, *known = await self._link.script(_WRITE, self._keys(batch), self._arguments(batch))
-            now = b" ".join(known)
+            now = b" ".join([*known, batch.journal_id.encode()])
             if int(lost):
                 raise SinkAway(self._what_is_lost(now))
             if self._replicas:
@@ -152,7 +152,7 @@ class RedisStreamSink:
         records = [word for one in batch.records for word in (_id(one.position), record_json(one))]
         return [
             batch.journal_id.encode(),
-            *self._expected(batch.first),
+            *self._expected(batch),
             b"" if maxlen is None else b"%d" % maxlen,
             _id(after),
             b"%d" % len(batch.sessions),
@@ -160,10 +160,12 @@ class RedisStreamSink:
             *records,
         ]
 
-    def _expected(self, first: Position) -> tuple[bytes, bytes]:
-        """What must be there: nothing where Redis is told again what it was told before."""
+    def _expected(self, batch: SinkBatch) -> tuple[bytes, bytes]:
+        """What must be there: nothing where the journal is new, or Redis is told again what it was told."""
         found = _STATE.fullmatch(self._known)
-        if found is None or self._go_on or Position(int(found[3]), int(found[4])) > first:
+        if found is None or self._go_on or found[5] != batch.journal_id.encode():
+            return b"", b""
+        if Position(int(found[3]), int(found[4])) > batch.first:
             return b"", b""
         return found[1], found[2]
 
@@ -175,7 +177,7 @@ class RedisStreamSink:
             raise SinkAway(f"only {there} of {self._replicas} replicas have the batch")
 
     def _what_is_lost(self, now: bytes) -> str:
-        (last, reach), (before_last, before_reach) = now.decode().split(), self._known.decode().split()
+        (last, reach, _), (before_last, before_reach, _) = now.decode().split(), self._known.decode().split()
         return (
             f"Redis has lost something: it had {before_last} and was told what comes before {before_reach},"
             f" now it has {last} and what comes before {reach}; logui sink rewind sends it again,"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -38,6 +39,10 @@ _SESSION_FIELDS = {
 }
 _DOT = re.compile(r"(?<!\\)\.")
 _IPV4, _IPV6 = 24, 48
+_CREDENTIALS = re.compile(r"^((?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//)[^/]*@")
+# As in X-Forwarded-For and Forwarded.
+_WORD = re.compile(r"[^\s,;=\"']+")
+_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([\d.]+):\d+")
 _LEAST_KEY = 16
 _SESSIONS_KEPT = 10_000
 
@@ -89,23 +94,24 @@ class FieldStep:
         return evolve(session, **found)
 
 
-def changed(json: bytes, path: Sequence[str], change: Change) -> bytes:
-    """The JSON with the member at ``path`` changed, if it is there; ``{}`` where the whole object goes."""
+def changed(written: bytes, path: Sequence[str], change: Change) -> bytes:
+    """The JSON with the member at ``path`` changed, if it is there, each of them where keys are equal; ``{}``
+    where the whole object goes. Raises :class:`BadJSON`."""
     if not path:
-        return change(json) or b"{}"
-    try:
-        members = json_text.members(json)
-    except BadJSON:
-        return json
+        return change(written) or b"{}"
+    # An array, a text or a number has no members.
+    if written.lstrip()[:1] != b"{":
+        return written
     name, *rest = path
-    if name not in members:
-        return json
-    after = changed(members[name], rest, change) if rest else change(members[name])
-    if after is None:
-        del members[name]
-    else:
-        members[name] = after
-    return json_text.joined(members)
+    pairs = json_text.pairs(written)
+    if all(key != name for key, _ in pairs):
+        return written
+    found: list[tuple[str, bytes]] = []
+    for key, value in pairs:
+        after = value if key != name else changed(value, rest, change) if rest else change(value)
+        if after is not None:
+            found.append((key, after))
+    return json_text.joined(found)
 
 
 def _path(written: str) -> list[str]:
@@ -133,27 +139,53 @@ def _hash(argument: str) -> IStep:
         raise ValueError(f"the key in {file} has less than {_LEAST_KEY} characters")
 
     def change(value: bytes) -> bytes:
-        return _encode(hmac.new(key, value, hashlib.sha256).hexdigest()[:32])
+        return _encode(hmac.new(key, canonical(value), hashlib.sha256).hexdigest()[:32])
 
     return FieldStep(_path(path), change)
 
 
+def canonical(written: bytes) -> bytes:
+    """The same for the same value, however it is written in JSON; of a number each way is another one."""
+    if written.lstrip()[:1] in (b'"', b"[", b"{"):
+        value = json_text.value(written)
+        if isinstance(value, str):
+            return json_text.string(value)
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return written.strip()
+
+
 def _shorten(argument: str) -> IStep:
+    def short(value: bytes) -> bytes:
+        return json_text.string(shortened(json_text.value(value))) if value.lstrip()[:1] == b'"' else value
+
     def change(value: bytes) -> bytes:
-        text = json_text.value(value)
-        return json_text.string(shortened(text)) if isinstance(text, str) else value
+        if value.lstrip()[:1] == b"[":
+            return b"[%b]" % b",".join(map(short, json_text.elements(value)))
+        return short(value)
 
     return FieldStep(_path(argument), change)
 
 
 def shortened(text: str) -> str:
-    """An IP address as its network (/24, /48), a URL without credentials, query and fragment."""
+    """A URL without credentials, query and fragment; IP addresses, of which there may be several, maybe with
+    ports, as their networks (/24, /48)."""
+    place = _CREDENTIALS.sub(r"\1", re.split(r"[?#]", text, maxsplit=1)[0])
+    return _WORD.sub(lambda word: _network(word[0]), place)
+
+
+def _network(word: str) -> str:
+    """Of an address, maybe with a port; any other word as it is."""
+    with_port = _PORT.fullmatch(word)
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address((with_port[1] or with_port[2]) if with_port else word)
     except ValueError:
-        return re.sub(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@", r"\1", re.split(r"[?#]", text, maxsplit=1)[0])
-    network = ipaddress.ip_network((address, _IPV4 if address.version == 4 else _IPV6), strict=False)
-    return str(network.network_address)
+        return word
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            # Without its scope.
+            return str(ipaddress.IPv6Network((int(address), _IPV6), strict=False).network_address)
+        address = address.ipv4_mapped
+    return str(ipaddress.IPv4Network((int(address), _IPV4), strict=False).network_address)
 
 
 # --- moves

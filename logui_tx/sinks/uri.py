@@ -33,7 +33,7 @@ def start(value: str) -> str:
 COMMON = (
     Parameter("name", text, None, "By which its progress is kept; by default the URI's place."),
     Parameter("start", start, "now", "Where a sink begins that is new: now, or the journal's beginning."),
-    Parameter("batch", count, "1000", "Most records of a batch.", least=1),
+    Parameter("batch", count, "1000", "Most records of a batch, and most sessions.", least=1),
     Parameter("batch-bytes", size, "1MiB", "About the most bytes of events in a batch.", least=1),
     Parameter("batch-age", duration, "250ms", "How long records are gathered for a batch."),
     Parameter("retry-max", duration, "1m", "Longest time between two attempts.", least=0.001),
@@ -98,7 +98,7 @@ def read_uri(uri: str, makers: Sequence[ISinkMaker]) -> tuple[ISinkMaker, SinkUR
     user, password, host = _authority(parts)
     common["name"] = common["name"] or _name(parts.scheme, host, parts.path)
     common["step"] = tuple(common["step"])
-    read = SinkURI(parts.scheme, host, unquote(parts.path), user, password, values)
+    read = SinkURI(parts.scheme, host, unquote(parts.path), user, password, values, common["name"])
     return maker, read, SinkOptions(**common)
 
 

@@ -143,7 +143,10 @@ class Engine:
                 if not fits(columns[column], value):
                     raise Failed(27, f"Cannot parse input: column {column} (at row {number})", 400)
             if row.get("seq") in checks:
-                raise Failed(469, f"Constraint is violated at row {number}. (VIOLATED_CONSTRAINT)")
+                raise Failed(
+                    469,
+                    f"Constraint `three` for table {full} is violated at row {number}. Column values: {row}",
+                )
             partitions.setdefault(row.get("received_at", "")[:7], []).append(row)
         window = re.search(r"non_replicated_deduplication_window = (\d+)", engine)
         for partition, rows in partitions.items():

@@ -151,6 +151,15 @@ class ColumnTests(PostgreSQLSinkTestCase):
             self.ask("SELECT event_text, jsonb_typeof(event) FROM logui_events"), [(deep.decode(), "string")]
         )
 
+    async def test_why_a_value_is_refused(self) -> None:
+        """Not which: a reason is kept, and shown to operators."""
+        sink = self.sink()
+        await sink.open(b"")
+        self.ask("ALTER TABLE logui_events ADD COLUMN n int GENERATED ALWAYS AS (session_id::int) STORED")
+        with self.assertRaises(RecordsRefused) as caught:
+            await sink.write(make_batch([make_record(1, "my secret")]))
+        self.assertEqual(str(caught.exception), 'invalid input syntax for type integer: "…"')
+
 
 class TableTests(PostgreSQLSinkTestCase):
     async def test_many_servers_start_at_once(self) -> None:

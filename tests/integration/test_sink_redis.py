@@ -209,6 +209,15 @@ class LostTests(RedisSinkTestCase):
         await sink.write(make_batch(made([5])))
         self.assertEqual([at for at, _ in self.entries()], ["1-0", "1-1", "1-4"])
 
+    async def test_a_new_identity_of_the_journal(self) -> None:
+        """It has a stream of its own, of which nothing is there yet; also after a restart."""
+        sink = await self.opened()
+        state = await sink.write(make_batch(made([1, 2])))
+        for each in (sink, await self.opened("", state)):
+            await each.write(evolve(make_batch([make_record(3, position=Position(2))]), journal_id="other"))
+        self.assertEqual(len(self.entries()), 2)
+        self.assertEqual(self.redis.cli("XLEN", "logui:other").strip(), "1")
+
     async def test_a_state_that_is_none(self) -> None:
         sink = await self.opened("", b"what is this")
         await sink.write(make_batch(made([1])))

@@ -1,0 +1,30 @@
+"""What no network sink can be at is told at the start."""
+
+from twisted.internet import reactor
+from twisted.trial.unittest import SynchronousTestCase
+
+from logui_tx.delivery.deliveries import make_sinks
+from logui_tx.errors import BadOption
+
+PLACES = (
+    "http://{}/path",
+    "https://{}/path",
+    "clickhouse://{}/events",
+    "clickhouses://{}/events",
+    "kafka://{}/events",
+    "kafka://b1:9092,{}/events",
+    "redis://{}/0",
+    "rediss://{}/0",
+    "postgresql://{}/study",
+    "postgresql://h1,{}/study",
+)
+
+
+class PlaceTests(SynchronousTestCase):
+    def test_a_port_is_one(self) -> None:
+        for place in PLACES:
+            make_sinks([place.format("h:65535")], reactor)
+            for port in ("0", "65536", "99999", "-1", "1e3", "80x"):
+                with self.subTest(place, port=port), self.assertRaises(BadOption) as caught:
+                    make_sinks([place.format(f"h:{port}")], reactor)
+                self.assertRegex(str(caught.exception), "^sink: .*(port|host)")
