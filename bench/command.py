@@ -9,11 +9,13 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from bench import intake, machine, results
+from bench import delivery, export, growth, intake, journal, latency, machine, memory, results
 from bench.servers import DidNotWork
 from bench.settings import Settings
 
-BENCHMARKS: dict[str, ModuleType] = {module.NAME: module for module in (intake,)}
+BENCHMARKS: dict[str, ModuleType] = {
+    module.NAME: module for module in (intake, latency, journal, export, growth, delivery, memory)
+}
 """Each has NAME, HELP and ``measure(settings)``, which gives a Result."""
 
 _SECONDS, _QUICK_SECONDS = 5.0, 1.0
@@ -70,6 +72,7 @@ def main(
     with TemporaryDirectory(prefix="logui-bench-", dir=work) as folder, console.status("") as status:
         settings = Settings(
             Path(folder),
+            work or Path(folder),
             quick,
             reps or (_QUICK_REPETITIONS if quick else _REPETITIONS),
             seconds or (_QUICK_SECONDS if quick else _SECONDS),

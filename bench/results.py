@@ -18,6 +18,9 @@ from bench import machine
 
 Figures = dict[str, float]
 
+WORST = frozenset({"max_ms", "stalls", "slow", "late_ms"})
+"""Figures of which not the median counts."""
+
 
 @frozen
 class Column:
@@ -30,7 +33,7 @@ class Column:
 
 @frozen
 class Result:
-    """One benchmark's outcome: figures by case; those of a case are medians over the repetitions."""
+    """One benchmark's outcome: figures by case; see :func:`together`."""
 
     name: str
     columns: Sequence[Column]
@@ -67,11 +70,15 @@ def repeated(
         for name, measure in cases.items():
             note(f"{name} ({time + 1} of {repetitions})")
             found[name].append(measure())
-    return {name: medians(figures) for name, figures in found.items()}
+    return {name: together(figures) for name, figures in found.items()}
 
 
-def medians(several: Sequence[Figures]) -> Figures:
-    return {name: median(figures[name] for figures in several) for name in several[0]}
+def together(several: Sequence[Figures]) -> Figures:
+    """Of each figure the median; of the longest wait and the stalls the worst, because one is too many."""
+    return {
+        name: (max if name in WORST else median)([figures[name] for figures in several])
+        for name in several[0]
+    }
 
 
 def show(console: Console, result: Result, earlier: Run | None) -> None:

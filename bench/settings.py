@@ -8,6 +8,7 @@ from pathlib import Path
 
 from attrs import define
 
+from bench import journals
 from bench.results import Figures, repeated
 from bench.servers import Place, make_place
 
@@ -15,9 +16,11 @@ from bench.servers import Place, make_place
 @define(slots=False)
 class Settings:
     """``case`` chooses the cases whose names hold it; ``journal_events`` is the size of the large journal;
-    ``options`` are given to the server; ``work`` is a folder for what is kept between the benchmarks."""
+    ``options`` are given to the server; ``work`` is a folder for what is of use in this run only, and
+    ``keep`` one for large journals."""
 
     work: Path
+    keep: Path
     quick: bool
     repetitions: int
     seconds: float
@@ -31,7 +34,14 @@ class Settings:
         """A data folder to copy: a flight, and nothing logged yet."""
         return make_place(self.work / "new")
 
-    def measure(self, cases: Mapping[str, Callable[[], Figures]]) -> dict[str, Figures]:
-        """Those of the cases that are wanted, repeated."""
-        wanted = {name: measure for name, measure in cases.items() if self.case in name}
+    def journal(self, events: int) -> Place:
+        """A journal of so many events, made when it is first asked for. What is logged to it stays there."""
+        self.note(f"making a journal of {events:,} events")
+        return journals.kept(self.place, self.keep / f"journal-{events}", events)
+
+    def measure(
+        self, cases: Mapping[str, Callable[[], Figures]], *, whatever: bool = False
+    ) -> dict[str, Figures]:
+        """Those of the cases that are wanted, or all, repeated."""
+        wanted = {name: measure for name, measure in cases.items() if whatever or self.case in name}
         return repeated(wanted, self.repetitions, self.note)
