@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import intake, servers
-from bench.load import Load
 from bench.results import Column, Figures, Result
 from bench.servers import Place
 from bench.settings import Settings
@@ -43,4 +42,4 @@ def _empty(settings: Settings) -> Figures:
 def _one(settings: Settings, place: Place) -> Figures:
     with servers.logui(place, *settings.options) as server:
         start = server.starting
-    return {"start_s": start, **intake.stored(settings, place, Load(seconds=settings.seconds))}
+    return {"start_s": start, **intake.stored(settings, place, settings.load())}

@@ -35,7 +35,7 @@ _PARTS = {"half of it": 0.5, "a tenth of it": 0.1}
 
 
 def measure(settings: Settings) -> Result:
-    saturating = Load(connections=CONNECTIONS, seconds=settings.seconds)
+    saturating = settings.load(connections=CONNECTIONS)
     saturated = settings.measure({"saturated": partial(_one, settings, saturating)}, whatever=True)
     rate = saturated["saturated"]["per_s"]
     cases = {

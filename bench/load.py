@@ -34,10 +34,11 @@ ECHO_ANSWERS = {
 goes with a ping, and the pong is the answer: it tells that the payload was taken, not that it is on disk."""
 
 
-@frozen
+@frozen(kw_only=True)
 class Load:
     """What the clients do. ``rate`` 0: each sends its next payload when the last is answered; else so many
-    payloads a second of all together, however late the answers are. ``events`` 0: nothing is sent."""
+    payloads a second of all together, however late the answers are. ``events`` 0: nothing is sent.
+    ``seconds`` are measured, after ``warm_up``."""
 
     dialect: str = "logui-0.4"
     connections: int = 50
@@ -45,8 +46,8 @@ class Load:
     deflate: bool = False
     tls: bool = False
     rate: float = 0.0
-    seconds: float = 5.0
-    warm_up: float = 1.5
+    seconds: float
+    warm_up: float
 
 
 @frozen

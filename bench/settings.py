@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from attrs import define
 
 from bench import journals
+from bench.load import Load
 from bench.results import Figures, repeated
 from bench.servers import Place, make_place
+
+_WARM_UP, _QUICK_WARM_UP = 1.5, 0.3
+"""Seconds before anything is measured."""
 
 
 @define(slots=False)
@@ -33,6 +38,10 @@ class Settings:
     def place(self) -> Place:
         """A data folder to copy: a flight, and nothing logged yet."""
         return make_place(self.work / "new")
+
+    def load(self, **more: Any) -> Load:
+        """What clients do, for as long as was asked."""
+        return Load(seconds=self.seconds, warm_up=_QUICK_WARM_UP if self.quick else _WARM_UP, **more)
 
     def journal(self, events: int) -> Place:
         """A journal of so many events, made when it is first asked for. What is logged to it stays there."""
