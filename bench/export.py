@@ -65,14 +65,17 @@ def _export(place: Place, *options: str) -> Figures:
         stderr=subprocess.PIPE,
         preexec_fn=lambda: machine.stay_on(machine.SERVER_CPU),
     )
-    peak = 0
-    # Its high-water mark, as long as it lives: the figure that wait() gives begins with its parent's.
-    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-        peak = max(peak, machine.memory_kb(process.pid, "VmHWM"))
-        cpu = machine.cpu_seconds(process.pid)
-        time.sleep(_POLL)
-    seconds = time.monotonic() - begun
-    _, said = process.communicate()
+    peak, cpu = 0, 0.0
+    try:
+        # Its high-water mark, as long as it lives: the figure that wait() gives begins with its parent's.
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            peak = max(peak, machine.memory_kb(process.pid, "VmHWM"))
+            cpu = machine.cpu_seconds(process.pid)
+            time.sleep(_POLL)
+        seconds = time.monotonic() - begun
+    finally:
+        process.kill()
+        _, said = process.communicate()
     if process.returncode:
         raise DidNotWork(said.decode())
     events = int(said.split()[0])

@@ -28,6 +28,7 @@ COLUMNS = (
     Column("slow", "payloads in them", ".0f"),
     Column("late_ms", "generator late ms", ".1f"),
     Column("cpu_us", "µs/payload"),
+    Column("disk", "disk B/event"),
     Column("others", "others", ".0%"),
 )
 CONNECTIONS = 200

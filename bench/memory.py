@@ -24,7 +24,7 @@ COLUMNS = (
     Column("opening", "opened in s"),
 )
 MANY, SOME, FEW = 10_000, 2_000, 500
-"""Connections: how many are held, how many will do to know another kind's size, and how many show that it works."""
+"""Connections: how many are held, how many do to know another kind's size, how many show that it works."""
 _SPARE_FILES = 500
 # Long enough for the handshakes' commits to end.
 _REST = 2.0
