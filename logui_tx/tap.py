@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from logui_tx.options import OPTIONS, Option, Settings, settings
 from logui_tx.service import LoguiService
 
 log = Logger()
+
+_COLLECT_AFTER = 10_000
+"""Objects more than were freed; walking through so many takes less than a millisecond."""
 
 
 class Options(usage.Options):
@@ -116,7 +120,19 @@ def makeService(options: Options) -> LoguiService:
     # At once, for whoever stops it while it starts; and again, because running the reactor replaces them.
     take_signals()
     reactor.callWhenRunning(take_signals)
+    reactor.callWhenRunning(_collect_rarely)
     return service
+
+
+def _collect_rarely() -> None:
+    """What a payload brings is freed by its count of references; the collector looks for cycles only.
+
+    What exists at the start stays for good and is not looked at again; younger objects are, less often than
+    by default: every collection walks through all that has been made since the last.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
 
 
 def _one_line_for(kind: type[Exception], daemon: bool) -> None:

@@ -26,6 +26,7 @@ from logui_tx.model import Close, Connection, EndReason, Limits
 from logui_tx.options import Network
 from logui_tx.web.frames import MAX_QUICK, QuickWebSocket
 from logui_tx.web.gate import Gate
+from logui_tx.web.poll import Readers
 from logui_tx.web.request import address_of, header
 
 log = Logger()
@@ -130,6 +131,10 @@ class Socket(QuickWebSocket):
 
     # --- Autobahn
 
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.factory.readers.adopt(self.transport)
+
     def onOpen(self) -> None:
         self._held: set[str] = set()
         # Autobahn's own is_closed may fire while the transport still has something to say.
@@ -211,6 +216,7 @@ class EndpointFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.gate = gate
         self.too_large = too_large
         self.sockets = sockets
+        self.readers = Readers(reactor)
         self.upgrading: tuple[Connection, Converse] | None = None
         self.setProtocolOptions(
             allowNullOrigin=True,

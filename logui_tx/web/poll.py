@@ -1,0 +1,97 @@
+"""Many connections read in one call of the reactor.
+
+The reactor leads every single read through its logging context, which costs as much as taking the message.
+Here the connections have an ``epoll`` of their own; that is readable, for the reactor, when any of them is.
+Writing, timers and ends stay the reactor's.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any, cast
+
+from twisted.internet import error, tcp
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+log = Logger()
+
+
+@implementer(IReadDescriptor)
+class Readers:
+    """Stands in for the reactor of the transports that it was told to :meth:`adopt`."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._epoll: select.epoll
+        self._transports: dict[int, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """All else that a transport asks of its reactor."""
+        return getattr(self._reactor, name)
+
+    def adopt(self, transport: Any) -> None:
+        """Read this one here from now on, where it is plain TCP and the system has such a thing."""
+        if hasattr(select, "epoll") and isinstance(transport, tcp.Server) and not transport.TLS:
+            reading = transport in self._reactor.getReaders()
+            self._reactor.removeReader(transport)
+            transport.reactor = cast(Any, self)
+            if reading:
+                self.addReader(transport)
+
+    # --- what a transport calls
+
+    def addReader(self, transport: Any) -> None:
+        """See :meth:`IReactorFDSet.addReader`."""
+        fd = transport.fileno()
+        if fd not in self._transports:
+            if not self._transports:
+                self._epoll = select.epoll()
+                self._reactor.addReader(self)
+            self._epoll.register(fd, select.EPOLLIN)
+            self._transports[fd] = transport
+
+    def removeReader(self, transport: Any) -> None:
+        """See :meth:`IReactorFDSet.removeReader`."""
+        fd = transport.fileno()
+        if self._transports.get(fd) is transport:
+            del self._transports[fd]
+            self._epoll.unregister(fd)
+            if not self._transports:
+                self._reactor.removeReader(self)
+                self._epoll.close()
+
+    def getReaders(self) -> list[Any]:
+        """See :meth:`IReactorFDSet.getReaders`: those that are read here."""
+        return list(self._transports.values())
+
+    # --- what the reactor calls
+
+    def fileno(self) -> int:
+        """See :meth:`IFileDescriptor.fileno`."""
+        return self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        """See :meth:`ILoggingContext.logPrefix`."""
+        return "WebSocket"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is at its end, or an error hit the poll itself."""
+
+    def doRead(self) -> None:
+        """Read from all that have something."""
+        transports = self._transports
+        for fd, event in self._epoll.poll(0):
+            transport = transports.get(fd)
+            if transport is None:
+                continue  # ended by one before it
+            try:
+                why = transport.doRead() if event & select.EPOLLIN else error.ConnectionLost()
+            except Exception as fault:  # noqa: BLE001 - it ends that connection, and no other
+                log.failure("a connection failed")
+                why = fault
+            if why is not None:
+                # The transport stops reading and writing itself; nobody here asks to be told of half an end.
+                transport.connectionLost(Failure(why))

@@ -1,0 +1,172 @@
+"""Readers, over real sockets: what a transport notices of them is nothing."""
+
+from collections.abc import Callable
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import ClientCreator, Factory, Protocol
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from logui_tx.web.poll import Readers
+
+
+class Heard(Protocol):
+    """Notes what comes and how it ends; ``upon`` is called with each piece."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.upon: Callable[[bytes], object] = lambda data: None
+        self.more: Deferred[None] = Deferred()
+        self.ended: Deferred[type[BaseException] | None] = Deferred()
+
+    def connectionMade(self) -> None:
+        self.factory.readers.adopt(self.transport)
+        self.factory.made(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+        self.upon(data)
+        more, self.more = self.more, Deferred()
+        more.callback(None)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.ended.callback(reason.type)
+
+
+class ReadersTests(TestCase):
+    """One server whose connections are read together."""
+
+    async def setUp(self) -> None:
+        self.readers = Readers(reactor)
+        self.factory = Factory.forProtocol(Heard)
+        self.factory.readers = self.readers
+        self.port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.factory)
+        self.addCleanup(self.port.stopListening)
+
+    async def connect(self) -> tuple[Protocol, Heard]:
+        made: Deferred[Heard] = Deferred()
+        self.factory.made = made.callback
+        client = await ClientCreator(reactor, Protocol).connectTCP("127.0.0.1", self.port.getHost().port)
+        server = await made
+        self.addCleanup(self.end, client, server)
+        return client, server
+
+    async def end(self, client: Protocol, server: Heard) -> None:
+        client.transport.abortConnection()
+        server.transport.abortConnection()
+        if not server.ended.called:
+            await server.ended
+
+    def assert_let_go(self) -> None:
+        self.assertNotIn(self.readers, reactor.getReaders())
+
+    async def test_many_are_read(self) -> None:
+        pairs = [await self.connect() for _ in range(5)]
+        self.assertNotIn(pairs[0][1].transport, reactor.getReaders())
+        self.assertIn(self.readers, reactor.getReaders())
+        for n, (client, _) in enumerate(pairs):
+            client.transport.write(b"%d" % n)
+        for n, (_, server) in enumerate(pairs):
+            while not server.data:
+                await server.more
+            self.assertEqual(server.data, b"%d" % n)
+
+    async def test_a_pause_holds(self) -> None:
+        client, server = await self.connect()
+        other, bystander = await self.connect()
+        server.transport.pauseProducing()
+        client.transport.write(b"held")
+        other.transport.write(b"heard")
+        await bystander.more
+        self.assertEqual(server.data, b"")
+        server.transport.resumeProducing()
+        await server.more
+        self.assertEqual(server.data, b"held")
+
+    async def test_a_clean_end(self) -> None:
+        client, server = await self.connect()
+        client.transport.write(b"last")
+        client.transport.loseConnection()
+        self.assertIs(await server.ended, ConnectionDone)
+        self.assertEqual(server.data, b"last")
+        self.assert_let_go()
+
+    async def test_a_reset(self) -> None:
+        client, server = await self.connect()
+        client.transport.abortConnection()
+        self.assertIs(await server.ended, ConnectionLost)
+        self.assert_let_go()
+
+    async def test_one_that_fails_ends_alone(self) -> None:
+        client, server = await self.connect()
+        other, bystander = await self.connect()
+        server.upon = lambda data: 1 / 0
+        client.transport.write(b"x")
+        self.assertIs(await server.ended, ZeroDivisionError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        other.transport.write(b"y")
+        await bystander.more
+        self.assertEqual(bystander.data, b"y")
+
+    async def test_one_ends_another_in_the_same_turn(self) -> None:
+        pairs = [await self.connect() for _ in range(2)]
+
+        def end_the_other(mine: Heard) -> Callable[[bytes], object]:
+            (other,) = (server for _, server in pairs if server is not mine)
+            return lambda data: other.transport.pauseProducing()
+
+        for _, server in pairs:
+            server.upon = end_the_other(server)
+        # Both are readable when the reactor looks: nothing runs between here and there.
+        for client, _ in pairs:
+            client.transport.socket.send(b"z")
+        server = pairs[0][1]
+        while not any(server.data for _, server in pairs):
+            await _turn()
+        self.assertEqual(sorted(server.data for _, server in pairs), [b"", b"z"])
+
+    async def test_what_waits_to_be_written_is_written(self) -> None:
+        client, server = await self.connect()
+        got = bytearray()
+        all_of_it: Deferred[None] = Deferred()
+
+        def receive(data: bytes) -> None:
+            got.extend(data)
+            if len(got) == 3_000_000:
+                all_of_it.callback(None)
+
+        client.dataReceived = receive
+        server.transport.write(b"w" * 3_000_000)
+        await all_of_it
+
+    def test_others_are_left_alone(self) -> None:
+        transport = StringTransport()
+        self.readers.adopt(transport)
+        self.assertFalse(hasattr(transport, "reactor"))
+
+    async def test_a_unix_socket(self) -> None:
+        await self.port.stopListening()
+        from tempfile import TemporaryDirectory
+
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        made: Deferred[Heard] = Deferred()
+        self.factory.made = made.callback
+        self.port = await UNIXServerEndpoint(reactor, f"{folder.name}/s").listen(self.factory)
+        self.addCleanup(self.port.stopListening)
+        client = await ClientCreator(reactor, Protocol).connectUNIX(f"{folder.name}/s")
+        server = await made
+        self.addCleanup(self.end, client, server)
+        client.transport.write(b"u")
+        await server.more
+        self.assertEqual(server.data, b"u")
+
+
+def _turn() -> "Deferred[None]":
+    turned: Deferred[None] = Deferred()
+    reactor.callLater(0, turned.callback, None)
+    return turned
