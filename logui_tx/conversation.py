@@ -75,12 +75,13 @@ class Conversation:
         self._limits = limits
         self._opened: Opened | None = None
         self._instance = ""
-        self._inbox: deque[tuple[bytes, bool]] = deque()
+        # An empty deque takes as much as all the rest of a conversation that only waits.
+        self._inbox: deque[tuple[bytes, bool]] | None = None
         self._held = False
         self._pending: Reply | None = None
         self._sending: IDelayedCall | None = None
         self._leaving: Leave | None = None
-        self._answers: deque[Answer] = deque()
+        self._answers: deque[Answer] | None = None
         self._unacknowledged = 0
         self._paused = False
         self._hits = 0
@@ -174,6 +175,8 @@ class Conversation:
     # --- messages
 
     def keep(self, message: bytes, binary: bool) -> None:
+        if self._inbox is None:
+            self._inbox = deque()
         self._inbox.append((message, binary))
         self._count(len(message))
 
@@ -206,8 +209,7 @@ class Conversation:
         self._intake.take(opened.session, batch, message, self._instance, opened.clock_offset, answer)
         if batch.app_data is not None:
             self._intake.replace(opened.session, batch.app_data)
-        self._answers.append(answer)
-        self._count(len(message))
+        self._await(answer)
         if batch.leave is not None:
             self._held = True
             self._leaving = batch.leave
@@ -277,8 +279,8 @@ class Conversation:
         ``answer`` is the place of what failed, which nothing else will fill.
         """
         log.failure("a conversation failed", failure=failure)
-        place = answer if answer in self._answers else self._expect(0)
-        assert place is not None
+        waits = answer is not None and answer in (self._answers or ())
+        place = answer if answer is not None and waits else self._expect(0)
         self._fulfil(place, self._dialect.failed("The server failed on this request."))
         self._stage.finished()
 
@@ -286,9 +288,14 @@ class Conversation:
 
     def _expect(self, size: int) -> Answer:
         answer = Answer(self, size)
-        self._answers.append(answer)
-        self._count(size)
+        self._await(answer)
         return answer
+
+    def _await(self, answer: Answer) -> None:
+        if self._answers is None:
+            self._answers = deque()
+        self._answers.append(answer)
+        self._count(answer.size)
 
     def _fulfil(self, answer: Answer, reply: Reply) -> None:
         answer.reply = reply
@@ -323,7 +330,7 @@ class Conversation:
         if reply.close is not None:
             self._peer.close(reply.close)
             # What came after is not for us; the client's half of the goodbye stands behind it.
-            self._inbox.clear()
+            self._inbox = None
             self._unacknowledged = 0
             self._resume_if_clear()
 

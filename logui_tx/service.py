@@ -196,8 +196,10 @@ class LoguiService(Service):
     def _logui(self, dialect: IDialect) -> Endpoint:
         """An endpoint where everything is said on the socket."""
 
+        converse = self._converse(dialect, self._admit)
+
         def enter(_request: Request, connection: Connection) -> Deferred[tuple[Connection, Converse]]:
-            return succeed((connection, self._converse(dialect, self._admit)))
+            return succeed((connection, converse))
 
         return self._endpoint(enter, dialect.too_large)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory
@@ -112,13 +112,14 @@ class Socket(QuickWebSocket):
 
     def hold(self, why: str) -> None:
         """Do not read while there is a reason not to."""
-        self._held.add(why)
+        self._held |= {why}
         if self.state != self.STATE_CLOSED:
             self.transport.pauseProducing()
 
     def let_go(self, why: str) -> None:
         """One reason less."""
-        self._held.discard(why)
+        if why in self._held:
+            self._held -= {why}
         if not self._held and self.state != self.STATE_CLOSED:
             # What was read before comes first; in a turn of its own, because this may be within a message.
             self.factory.reactor.callLater(0, self._go_on)
@@ -136,7 +137,9 @@ class Socket(QuickWebSocket):
         self.factory.readers.adopt(self.transport)
 
     def onOpen(self) -> None:
-        self._held: set[str] = set()
+        self._held: frozenset[str] = frozenset()
+        # What is only for the handshake, or for sending in pieces.
+        self.send_queue = ()
         # Autobahn's own is_closed may fire while the transport still has something to say.
         self.gone: Deferred[None] = Deferred()
         # The HTTP channel regulated this transport until now.
@@ -228,6 +231,10 @@ class EndpointFactory(WebSocketServerFactory):  # type: ignore[misc]
             openHandshakeTimeout=limits.handshake_timeout,
             perMessageCompressionAccept=_accept_deflate,
         )
+        # Autobahn copies its options into every connection; here they stand in the class.
+        options = {name: getattr(self, name) for name in Socket.CONFIG_ATTRS if not hasattr(Socket, name)}
+        options = {name: staticmethod(value) if callable(value) else value for name, value in options.items()}
+        self.protocol = cast(type[Socket], type("Socket", (Socket,), {**options, "CONFIG_ATTRS": ()}))
 
     def buildProtocol(self, addr: Any) -> Socket:
         socket: Socket = super().buildProtocol(addr)
