@@ -242,7 +242,7 @@ class ISinkMaker(Interface):
 
 
 class IStep(Interface):
-    """Something done to each record and session on its way to a sink."""
+    """Something done to each record and session on its way to a sink; in a thread, one thing at a time."""
 
     def record(record: Record) -> Record | None:
         """The record as it goes on, or None where it does not; pure but for what earlier records told.

@@ -12,11 +12,10 @@ Every round looks at the cursor as the journal has it: operators may have paused
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import uniform
 from typing import Protocol
 
-from attrs import evolve
 from twisted.application.internet import backoffPolicy
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
@@ -26,11 +25,12 @@ from logui_tx.delivery import told
 from logui_tx.delivery.halving import halves
 from logui_tx.delivery.progress import Progress
 from logui_tx.delivery.source import DeliverySource
+from logui_tx.delivery.stepping import Stepping, letter
 from logui_tx.errors import JournalError, NotStored, RecordsRefused, SinkAway
-from logui_tx.interfaces import ISink, IStep
+from logui_tx.interfaces import ISink
 from logui_tx.journal import cursors
 from logui_tx.journal.cursors import Cursor, DeadLetter
-from logui_tx.model import Position, Record, Session, SinkBatch
+from logui_tx.model import Position, SinkBatch
 from logui_tx.sinks.uri import SinkOptions
 
 log = Logger()
@@ -42,7 +42,6 @@ _FIRST_RETRY = 0.2
 _FACTOR = 2.0
 _LETTERS = 10
 _CLOSING = 5.0
-_NOWHERE = Position()
 
 
 class Save(Protocol):
@@ -60,7 +59,7 @@ class SinkDelivery:
         now: Callable[[], int],
         options: SinkOptions,
         sink: ISink,
-        steps: Sequence[IStep],
+        steps: Stepping,
         source: DeliverySource,
         save: Save,
         begin: Position,
@@ -195,7 +194,11 @@ class SinkDelivery:
             return retried
         self._counted = 0
         self.progress.oldest = reading.received or self.progress.oldest
-        await self._deliver(cursor, await self._through_steps(reading.batch))
+        batch, dead = await self._steps.batch(reading.batch)
+        if dead:
+            log.warn("steps before the sink {sink} failed on {n} records", sink=self.name, n=len(dead))
+            await self._save(cursors.refused, self.name, dead)
+        await self._deliver(cursor, batch)
         self._count(reading.events - self._counted)
         self._well()
         return True
@@ -215,41 +218,6 @@ class SinkDelivery:
 
     # --- a batch
 
-    async def _through_steps(self, batch: SinkBatch) -> SinkBatch:
-        """What is left of the batch; a record with which a step cannot do is a dead letter."""
-        if not self._steps:
-            return batch
-        left, dead = [], []
-        for record in batch.records:
-            try:
-                found = self._through_each(record)
-            except Exception as why:  # noqa: BLE001 - one record must not hold the rest
-                dead.append(self._letter(record, f"a step failed: {why}"))
-            else:
-                left += [found] if found is not None else []
-        sessions = []
-        for session in batch.sessions:
-            try:
-                sessions.append(self._session_through_each(session))
-            except Exception as why:  # noqa: BLE001 - nor must one session
-                dead.append(self._letter(session, f"a step failed: {why}", batch.first))
-        if dead:
-            log.warn("steps before the sink {sink} failed on {n} records", sink=self.name, n=len(dead))
-            await self._save(cursors.refused, self.name, dead)
-        return evolve(batch, records=tuple(left), sessions=tuple(sessions))
-
-    def _through_each(self, record: Record) -> Record | None:
-        found: Record | None = record
-        for step in self._steps:
-            if found is not None:
-                found = step.record(found)
-        return found
-
-    def _session_through_each(self, session: Session) -> Session:
-        for step in self._steps:
-            session = step.session(session)
-        return session
-
     async def _deliver(self, cursor: Cursor, batch: SinkBatch) -> None:
         """Write the batch, and save that it is; what is refused in halves."""
         try:
@@ -264,7 +232,7 @@ class SinkDelivery:
                 "the sink {sink} refuses a record for good: {why}", sink=self.name, why=str(why), id=batch.id
             )
             refused = batch.records[0] if batch.records else batch.sessions[0]
-            await self._move(cursor, batch, 0, self._letter(refused, str(why), batch.first))
+            await self._move(cursor, batch, 0, letter(refused, self._now(), str(why), batch.first))
             self.progress.dead_letters += 1
         else:
             await self._move(cursor, batch, len(batch.records))
@@ -286,32 +254,24 @@ class SinkDelivery:
         )
         self._count(delivered + len(dead))
 
-    def _letter(self, refused: Record | Session, why: str, place: Position = _NOWHERE) -> DeadLetter:
-        if isinstance(refused, Session):
-            return DeadLetter(place.segment, None, refused.id, self._now(), why)
-        at = refused.position
-        return DeadLetter(at.segment, at.event, refused.session_id, self._now(), why)
-
     async def _retry_letters(self) -> bool:
         """Offer dead letters again, each by itself; whether there were any."""
         letters = await self._source.dead_letters(self.name, _LETTERS)
-        for letter in letters:
+        for one in letters:
             try:
-                batch = await self._source.read_letter(letter)
-                left = tuple(found for one in batch.records if (found := self._through_each(one)) is not None)
-                sessions = tuple(map(self._session_through_each, batch.sessions))
+                batch = await self._steps.letter(await self._source.read_letter(one))
             except CancelledError:
                 raise
             except Exception as why:  # noqa: BLE001 - a step, or the journal: it must not hold the rest
-                await self._save(cursors.refused_again, letter.number, self._now(), f"not offered: {why}")
+                await self._save(cursors.refused_again, one.number, self._now(), f"not offered: {why}")
                 continue
             try:
                 # Its bounds are in the letter itself.
-                await self._write(evolve(batch, records=left, sessions=sessions), cursors.noted, self.name)
+                await self._write(batch, cursors.noted, self.name)
             except RecordsRefused as why:
-                await self._save(cursors.refused_again, letter.number, self._now(), str(why))
+                await self._save(cursors.refused_again, one.number, self._now(), str(why))
             else:
-                await self._save(cursors.taken, letter.number, self.name, self._state, len(left))
+                await self._save(cursors.taken, one.number, self.name, self._state, len(batch.records))
         return bool(letters)
 
     # --- trouble
