@@ -174,6 +174,24 @@ class BoundTests(DeliveryTestCase):
         self.assertEqual(self.numbers(), list(range(20)))
         self.assertLessEqual(max(len(batch.records) for batch in self.place.batches), 5)
 
+    def test_one_message_of_many_events_under_large_data(self) -> None:
+        """It is cut where the bytes are full; each event counts with its data."""
+        session = self.journal.session("s", app_data=b'{"x":"%b"}' % (b"y" * 10_000))
+        session.send(*range(100)).send(100).end()
+        self.journal.commit()
+        delivery = self.deliver(batch_bytes=50_000)
+        self.assertEqual(self.numbers(), list(range(101)))
+        self.assertLessEqual(max(len(batch.records) for batch in self.place.batches), 5)
+        self.assertEqual([len(batch.sessions) for batch in self.place.batches if batch.sessions], [1])
+        self.assertEqual((self.cursor().position, delivery.progress.behind), (Position(2), 0))
+        for odd in (1, 9_999, 10_049, 33_333):
+            self.crash(delivery)
+            self.place.records.clear()
+            with self.connection:
+                cursors.rewind(self.connection, "sink", Position())
+            delivery = self.deliver(batch_bytes=odd)
+            self.assertEqual(self.numbers(), list(range(101)), odd)
+
     def test_what_stands_before_a_damaged_segment(self) -> None:
         for n in range(4):
             self.journal.session(f"s{n}").send(n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -127,7 +128,7 @@ class DeliverySource:
         journal_id = tail.reader.journal_id
         found: list[Record] = []
         for part in stretch.parts:
-            found += list(records(part.message, journal_id))[part.start : part.stop]
+            found += islice(records(part.message, journal_id), part.start, part.stop)
         batch = SinkBatch(
             journal_id, stretch.first, stretch.after, tuple(found), tuple(stretch.sessions.values())
         )

@@ -51,7 +51,7 @@ class JournalTail:
         self.reader = JournalReader(connection)
 
     def read(self, first: Position, most: int, most_bytes: int) -> Stretch:
-        """From ``first`` on at most ``most`` events, or one message past ``most_bytes`` of them.
+        """From ``first`` on at most ``most`` events, or one event past ``most_bytes`` of them.
 
         ``after`` is ``first`` where nothing stands there yet. Raises :class:`CorruptSegment`.
         """
@@ -104,6 +104,12 @@ class JournalTail:
                 data = 0
                 session = self._session(record.session) if record.kind == Kind.EVENTS else None
                 if session is not None:
+                    app_data = self.reader.app_data(record.app_data)
+                    if most_bytes is not None:
+                        size = len(message) + len(app_data) * record.count
+                        # Rounded up: the event that reaches the bound is still taken.
+                        fit = -((stretch.size - most_bytes) * record.count // size)
+                        end = min(end, start + max(1, fit))
                     stored = StoredMessage(
                         session,
                         bytes(message),
@@ -111,12 +117,12 @@ class JournalTail:
                         record.count,
                         record.received,
                         record.clock_offset,
-                        self.reader.app_data(record.app_data),
+                        app_data,
                         segment,
                         at,
                     )
                     stretch.parts.append(Part(stored, start - at, end - at))
-                    data = len(stored.app_data)
+                    data = len(app_data)
                 stretch.received = record.received if stretch.received is None else stretch.received
                 stretch.events += end - start
                 stretch.size += len(message) * (end - start) // record.count
