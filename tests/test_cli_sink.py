@@ -77,7 +77,7 @@ class SinkCommandTests(ExportCommandTestCase):
 
     def test_retry(self) -> None:
         self.assertIn("2 dead letters", self.succeeds("sink", "retry", "a"))
-        self.assertEqual(self.cursor().retries, 2)
+        self.assertTrue(self.cursor().retry)
 
     def test_rewind(self) -> None:
         times = self.connection.execute("SELECT first_received FROM segment ORDER BY id").fetchall()

@@ -174,7 +174,7 @@ class FailureTests(DeliveryTestCase):
         self.assertEqual(sorted(self.numbers()), [n for n in range(40) if n != 13])
         self.assertEqual(set(self.place.sessions), {"a", "b"})
         (letter,) = cursors.dead_letters(self.connection, "sink")
-        self.assertEqual((letter.event, self.cursor().retries), (13, 0))
+        self.assertEqual((letter.event, self.cursor().retry), (13, False))
 
     def test_half_of_a_batch_was_taken(self) -> None:
         """The cursor is between the halves; the rest follows when the sink is back."""

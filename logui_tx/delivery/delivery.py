@@ -165,7 +165,7 @@ class SinkDelivery:
             cursor = await self._source.cursor(self.name)
         except JournalError:
             return None
-        return cursor and (cursor.generation, cursor.paused, cursor.retries)
+        return cursor and (cursor.generation, cursor.paused, cursor.retry)
 
     async def _round(self) -> bool:
         """Deliver what comes next; False where there is nothing to be done yet."""
@@ -184,7 +184,7 @@ class SinkDelivery:
             await self._sink.open(cursor.state)
             self._open, self._state = True, cursor.state
         # A batch that may have been written comes before anything else.
-        retried = bool(cursor.retries) and cursor.pending is None and await self._retry_letters()
+        retried = cursor.retry and cursor.pending is None and await self._retry_letters()
         self._news = False
         reading = await self._source.read(cursor, self._options.batch, self._options.batch_bytes)
         if reading is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from attrs import frozen
 
@@ -20,8 +21,7 @@ MAX_REASON = 500
 
 _COLUMNS = (
     "name, segment, event, pending_segment, pending_event, state, generation, paused, delivered, trouble,"
-    " trouble_since, (SELECT count(*) FROM dead_letter WHERE sink = name),"
-    " (SELECT count(*) FROM dead_letter WHERE sink = name AND retry)"
+    " trouble_since, dead_letters, EXISTS (SELECT 1 FROM dead_letter WHERE sink = name AND retry)"
 )
 
 
@@ -29,8 +29,8 @@ _COLUMNS = (
 class Cursor:
     """How a sink stands: everything before ``position`` is delivered, or among its dead letters.
 
-    ``pending`` is the end of a batch that may have been written; it begins at ``position``. ``retries`` of
-    the ``dead_letters`` are to be offered again. ``trouble_since`` in UNIX ms.
+    ``pending`` is the end of a batch that may have been written; it begins at ``position``. ``retry`` tells
+    whether some of the ``dead_letters`` are to be offered again. ``trouble_since`` in UNIX ms.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Cursor:
     trouble: str | None
     trouble_since: int | None
     dead_letters: int
-    retries: int
+    retry: bool
 
 
 @frozen
@@ -116,9 +116,11 @@ def moved(
 
 
 def refused(connection: sqlite3.Connection, name: str, dead: Sequence[DeadLetter]) -> None:
-    """Set these apart; what was refused before is so once."""
+    """Set these apart; what was before stays as it is, with the newer reason."""
     connection.executemany(
-        "REPLACE INTO dead_letter (sink, segment, event, session, at, reason) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO dead_letter (sink, segment, event, session, at, reason) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (sink, segment, coalesce(event, -1), session)"
+        " DO UPDATE SET at = excluded.at, reason = excluded.reason",
         [(name, one.segment, one.event, one.session_id, one.at, _text(one.reason)) for one in dead],
     )
 
@@ -137,9 +139,9 @@ def dead_letters(
 ) -> list[DeadLetter]:
     """What a sink refused, oldest first; only those to be offered again with ``retries``."""
     rows = connection.execute(
-        "SELECT segment, event, session, at, reason, number FROM dead_letter"
-        " WHERE sink = ? AND retry >= ? ORDER BY number LIMIT ?",
-        (name, int(retries), limit),
+        "SELECT segment, event, session, at, reason, number FROM dead_letter"  # noqa: S608 - our own
+        f" WHERE sink = ?{' AND retry' if retries else ''} ORDER BY number LIMIT ?",
+        (name, limit),
     )
     return [DeadLetter(*row) for row in rows]
 
@@ -234,10 +236,12 @@ def position_at(connection: sqlite3.Connection, moment: int) -> Position:
     return end(connection) if first is None else Position(first)
 
 
-def _cursor(row: tuple[object, ...]) -> Cursor:
+def _cursor(row: tuple[Any, ...]) -> Cursor:
     name, segment, event, pending_segment, pending_event, state, generation, paused, *rest = row
-    pending = None if pending_segment is None else Position(pending_segment, pending_event)  # type: ignore[arg-type]
-    return Cursor(name, Position(segment, event), pending, state, generation, bool(paused), *rest)  # type: ignore[arg-type]
+    pending = None if pending_segment is None else Position(pending_segment, pending_event)
+    delivered, trouble, since, dead, retry = rest
+    place, paused, retry = Position(segment, event), bool(paused), bool(retry)
+    return Cursor(name, place, pending, state, generation, paused, delivered, trouble, since, dead, retry)
 
 
 def _text(reason: str) -> str:
