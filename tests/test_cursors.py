@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from logui_tx.journal import cursors
 from logui_tx.journal.cursors import Cursor, DeadLetter
 from logui_tx.journal.schema import open_journal
-from logui_tx.model import Position
+from logui_tx.model import Position, SinkBatch
+from logui_tx.testing import make_record, make_session
 
 
 class CursorsTestCase(SynchronousTestCase):
@@ -69,3 +70,28 @@ class CountTests(CursorsTestCase):
         before = cost()
         cursors.refused(self.connection, "a", [DeadLetter(1, n, "s", 5, "bad") for n in range(2000)])
         self.assertLess(cost(), before + 20)
+
+
+class MovedTests(CursorsTestCase):
+    def test_letters_between_the_bounds_are_settled(self) -> None:
+        """What was rewound to and delivered is no letter any more; what is refused again stays."""
+        places = [(1, 4), (1, 5), (1, 9), (2, 0), (2, 7), (3, 1), (3, 2), (3, None), (4, 0)]
+        letters = [DeadLetter(segment, event, "s", 5, "bad") for segment, event in places]
+        cursors.refused(self.connection, "a", [*letters, DeadLetter(1, None, "t", 5, "bad")])
+        cursors.refused(self.connection, "b", letters)
+        cursors.retry(self.connection, "a")
+        batch = SinkBatch("j", Position(1, 5), Position(3, 2), (make_record(1),), (make_session("t"),))
+        again = DeadLetter(2, 7, "s", 6, "still bad")
+        cursors.moved(self.connection, "a", 1, batch, b"other", [again])
+        self.assertEqual(self.cursor().dead_letters, 10, "it was moved by an operator meanwhile")
+        cursors.moved(self.connection, "a", 0, batch, b"state", [again])
+        left = [(segment, event, "s") for segment, event in places]
+        left = [one for one in left if one[:2] not in [(1, 5), (1, 9), (2, 0), (3, 1)]]
+        self.assertEqual(self.letters(), left)
+        self.assertEqual(len(self.letters("b")), len(letters))
+        kept = cursors.dead_letters(self.connection, "a", retries=True)
+        self.assertEqual([one.reason for one in kept if one.segment == 2], ["still bad"])
+        within = SinkBatch("j", Position(3, 2), Position(3, 4))
+        cursors.moved(self.connection, "a", 0, within, b"state")
+        self.assertEqual(self.letters(), [one for one in left if one[:2] != (3, 2)])
+        self.assertEqual((self.cursor().delivered, self.cursor().position), (1, Position(3, 4)))

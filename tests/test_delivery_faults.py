@@ -10,6 +10,7 @@ from logui_tx.delivery.told import MAX_STATE
 from logui_tx.errors import SinkAway
 from logui_tx.interfaces import IStep
 from logui_tx.journal import cursors
+from logui_tx.journal.schema import journal_id
 from logui_tx.model import Position, Record, Session, SinkBatch
 from logui_tx.testing import FakeSink
 from tests.deliveries import DeliveryTestCase
@@ -32,15 +33,16 @@ class OddSink(FakeSink):
 
 @implementer(IStep)
 class BadStep:
-    """Cannot do with anything, until it is mended."""
+    """Cannot do with anything, or ``only`` with one event, until it is mended."""
 
     mended = False
+    only: int | None = None
 
     def record(self, record: Record) -> Record:
-        return self._unless_mended(record)
+        return record if self.only not in (None, record.seq) else self._unless_mended(record)
 
     def session(self, session: Session) -> Session:
-        return self._unless_mended(session)
+        return session if self.only is not None else self._unless_mended(session)
 
     def _unless_mended(self, it: Any) -> Any:
         if not self.mended:
@@ -49,6 +51,9 @@ class BadStep:
 
 
 class FaultTests(DeliveryTestCase):
+    def record_id(self, segment: int, event: int) -> str:
+        return f"{journal_id(self.connection)}-{segment}-{event}"
+
     def one_event(self) -> None:
         self.journal.session("a").send(1)
         self.journal.commit()
@@ -116,11 +121,36 @@ class FaultTests(DeliveryTestCase):
         self.assertEqual(set(self.place.sessions), {"a", "b"})
         self.assertEqual(self.cursor().dead_letters, 0)
 
+    def test_a_step_fails_while_the_sink_is_away(self) -> None:
+        """What waits for the sink is no dead letter yet: it may be delivered after all, and then once."""
+        self.journal.session("a").send(1, 2)
+        self.journal.commit()
+        step = BadStep()
+        step.only = 1
+        self.place.refused = {self.record_id(1, 1)}
+        self.crash(self.deliver(sink=FakeSink(self.place, held=True), steps=[step]))
+        self.assertEqual(cursors.dead_letters(self.connection, "sink"), [])
+        step.mended = True
+        self.deliver(steps=[step])
+        self.assertEqual(self.numbers(), [1])
+        self.assertEqual([one.event for one in cursors.dead_letters(self.connection, "sink")], [1])
+
+    def test_a_dead_letter_that_is_rewound_to(self) -> None:
+        self.journal.session("a").send(1, 2)
+        self.journal.commit()
+        step = BadStep()
+        self.deliver(steps=[step])
+        self.assertEqual(self.cursor().dead_letters, 3)
+        step.mended = True
+        with self.connection:
+            cursors.rewind(self.connection, "sink", Position())
+        self.clock.pump([POLL] * 2)
+        self.assertEqual((self.numbers(), self.cursor().dead_letters), ([1, 2], 0))
+
     def test_a_batch_in_doubt_comes_before_dead_letters(self) -> None:
         self.journal.session("a").send(1, 2)
         self.journal.commit()
-        (journal,) = self.connection.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
-        self.place.refused = {f"{journal}-1-0"}
+        self.place.refused = {self.record_id(1, 0)}
         self.crash(self.deliver(sink=FakeSink(self.place, prepares=True)))
         self.journal.session("b").send(3)
         self.journal.commit()

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from random import uniform
 from typing import Protocol
 
+from attrs import evolve
 from twisted.application.internet import backoffPolicy
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
@@ -197,8 +198,7 @@ class SinkDelivery:
         batch, dead = await self._steps.batch(reading.batch)
         if dead:
             log.warn("steps before the sink {sink} failed on {n} records", sink=self.name, n=len(dead))
-            await self._save(cursors.refused, self.name, dead)
-        await self._deliver(cursor, batch)
+        await self._deliver(cursor, batch, dead)
         self._count(reading.events - self._counted)
         self._well()
         return True
@@ -218,25 +218,23 @@ class SinkDelivery:
 
     # --- a batch
 
-    async def _deliver(self, cursor: Cursor, batch: SinkBatch) -> None:
-        """Write the batch, and save that it is; what is refused in halves."""
+    async def _deliver(self, cursor: Cursor, batch: SinkBatch, dead: list[DeadLetter]) -> None:
+        """Write the batch, and save that it is; what is refused in halves. ``dead`` is so already."""
         try:
             # What is prepared is saved with the bounds of the batch.
             await self._write(batch, cursors.prepared, self.name, cursor.generation, batch.after)
         except RecordsRefused as why:
             if len(batch.records) + len(batch.sessions) > 1:
                 for half in halves(batch):
-                    await self._deliver(cursor, half)
+                    await self._deliver(cursor, half, dead)
                 return
             log.warn(
                 "the sink {sink} refuses a record for good: {why}", sink=self.name, why=str(why), id=batch.id
             )
             refused = batch.records[0] if batch.records else batch.sessions[0]
-            await self._move(cursor, batch, 0, letter(refused, self._now(), str(why), batch.first))
-            self.progress.dead_letters += 1
-        else:
-            await self._move(cursor, batch, len(batch.records))
-            self.progress.delivered += len(batch.records)
+            dead.append(letter(refused, self._now(), str(why), batch.first))
+            batch = evolve(batch, records=(), sessions=())
+        await self._move(cursor, batch, dead)
 
     async def _write(self, batch: SinkBatch, save: Callable[..., None], *where: object) -> None:
         """``save`` is done in the journal with ``where`` and what the sink prepares."""
@@ -248,11 +246,15 @@ class SinkDelivery:
             await self._save(save, *where, self._state)
         self._state = told.checked_state(await self._sink.write(batch))
 
-    async def _move(self, cursor: Cursor, batch: SinkBatch, delivered: int, *dead: DeadLetter) -> None:
-        await self._save(
-            cursors.moved, self.name, cursor.generation, batch.after, self._state, delivered, dead
-        )
-        self._count(delivered + len(dead))
+    async def _move(self, cursor: Cursor, batch: SinkBatch, dead: list[DeadLetter]) -> None:
+        """Past the batch; of the ``dead`` goes with it, and is taken out, what stands before its end."""
+        # Not earlier: what is offered again meanwhile may be delivered after all.
+        due = [one for one in dead if one.event is None or Position(one.segment, one.event) < batch.after]
+        await self._save(cursors.moved, self.name, cursor.generation, batch, self._state, due)
+        dead[:] = [one for one in dead if one not in due]
+        self._count(len(batch.records) + sum(one.event is not None for one in due))
+        self.progress.delivered += len(batch.records)
+        self.progress.dead_letters += len(due)
 
     async def _retry_letters(self) -> bool:
         """Offer dead letters again, each by itself; whether there were any."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
-from logui_tx.model import Position
+from logui_tx.model import Position, SinkBatch
 
 MAX_REASON = 500
 """Characters kept of a reason."""
@@ -100,19 +100,55 @@ def moved(
     connection: sqlite3.Connection,
     name: str,
     generation: int,
-    position: Position,
+    batch: SinkBatch,
     state: bytes,
-    delivered: int,
     dead: Sequence[DeadLetter] = (),
 ) -> None:
-    """Everything before ``position`` is delivered, ``delivered`` records more, or among the ``dead``."""
+    """Everything in the batch is delivered, and between its bounds there is no more but the ``dead``.
+
+    Letters of what was refused there before, and of its sessions, are settled by it.
+    """
+    first, after = batch.first, batch.after
     updated = connection.execute(
         "UPDATE sink SET segment = ?, event = ?, pending_segment = NULL, pending_event = NULL, state = ?,"
         " delivered = delivered + ? WHERE name = ? AND generation = ?",
-        (position.segment, position.event, state, delivered, name, generation),
+        (after.segment, after.event, state, len(batch.records), name, generation),
     )
     if updated.rowcount:
+        _settle(connection, name, first, after, {(one.segment, one.event, one.session_id) for one in dead})
+        connection.executemany(
+            "DELETE FROM dead_letter WHERE sink = ? AND event IS NULL AND session = ?",
+            [(name, session.id) for session in batch.sessions],
+        )
         refused(connection, name, dead)
+
+
+def _settle(
+    connection: sqlite3.Connection,
+    name: str,
+    first: Position,
+    after: Position,
+    kept: Collection[tuple[int, int | None, str]],
+) -> None:
+    """Take the letters of events between these bounds away, but those that are ``kept``."""
+    # As the index has it: a batch is small, a segment and its letters need not be.
+    event = "coalesce(event, -1)"
+    parts: list[tuple[str, tuple[int, ...]]]
+    if first.segment == after.segment:
+        parts = [(f"segment = ? AND {event} >= ? AND {event} < ?", (first.segment, first.event, after.event))]
+    else:
+        parts = [
+            (f"segment = ? AND {event} >= ?", (first.segment, first.event)),
+            (f"segment > ? AND segment < ? AND {event} >= 0", (first.segment, after.segment)),
+            (f"segment = ? AND {event} >= 0 AND {event} < ?", (after.segment, after.event)),
+        ]
+    for where, bounds in parts:
+        rows = connection.execute(
+            f"SELECT number, segment, event, session FROM dead_letter WHERE sink = ? AND {where}",  # noqa: S608
+            (name, *bounds),
+        ).fetchall()
+        gone = [(number,) for number, *what in rows if tuple(what) not in kept]
+        connection.executemany("DELETE FROM dead_letter WHERE number = ?", gone)
 
 
 def refused(connection: sqlite3.Connection, name: str, dead: Sequence[DeadLetter]) -> None:
