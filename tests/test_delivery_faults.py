@@ -135,6 +135,22 @@ class FaultTests(DeliveryTestCase):
         self.assertEqual(self.numbers(), [1])
         self.assertEqual([one.event for one in cursors.dead_letters(self.connection, "sink")], [1])
 
+    def test_a_batch_comes_again_as_it_was_without_what_a_step_failed_on(self) -> None:
+        """Who knows batches by their ids would not look at what is new in it: it would be lost."""
+        self.journal.session("a").send(1, 2, 3)
+        self.journal.commit()
+        step = BadStep()
+        step.only = 2
+        sink = FakeSink(self.place, prepares=True, held=True)
+        self.crash(self.deliver(sink=sink, steps=[step]))
+        ((batch, _),) = sink._waiting
+        step.mended = True
+        with self.connection:
+            cursors.retry(self.connection, "sink")
+        self.deliver(sink=FakeSink(self.place, prepares=True), steps=[step])
+        self.assertEqual(self.place.batches[0], batch)
+        self.assertEqual((self.numbers(), self.cursor().dead_letters), ([1, 3, 2], 0))
+
     def test_a_dead_letter_that_is_rewound_to(self) -> None:
         self.journal.session("a").send(1, 2)
         self.journal.commit()

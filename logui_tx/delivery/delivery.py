@@ -198,7 +198,7 @@ class SinkDelivery:
         batch, dead = await self._steps.batch(reading.batch)
         if dead:
             log.warn("steps before the sink {sink} failed on {n} records", sink=self.name, n=len(dead))
-        await self._deliver(cursor, batch, dead)
+        await self._deliver(cursor, batch, [*reading.dead, *dead])
         self._count(reading.events - self._counted)
         self._well()
         return True
@@ -221,8 +221,9 @@ class SinkDelivery:
     async def _deliver(self, cursor: Cursor, batch: SinkBatch, dead: list[DeadLetter]) -> None:
         """Write the batch, and save that it is; what is refused in halves. ``dead`` is so already."""
         try:
-            # What is prepared is saved with the bounds of the batch.
-            await self._write(batch, cursors.prepared, self.name, cursor.generation, batch.after)
+            # What is prepared is saved with the bounds of the batch, and what is left out of it.
+            due = [one for one in dead if one.event is not None and _place(one) < batch.after]
+            await self._write(batch, cursors.prepared, self.name, cursor.generation, batch, due)
         except RecordsRefused as why:
             if len(batch.records) + len(batch.sessions) > 1:
                 for half in halves(batch):
@@ -249,7 +250,7 @@ class SinkDelivery:
     async def _move(self, cursor: Cursor, batch: SinkBatch, dead: list[DeadLetter]) -> None:
         """Past the batch; of the ``dead`` goes with it, and is taken out, what stands before its end."""
         # Not earlier: what is offered again meanwhile may be delivered after all.
-        due = [one for one in dead if one.event is None or Position(one.segment, one.event) < batch.after]
+        due = [one for one in dead if one.event is None or _place(one) < batch.after]
         await self._save(cursors.moved, self.name, cursor.generation, batch, self._state, due)
         dead[:] = [one for one in dead if one not in due]
         self._count(len(batch.records) + sum(one.event is not None for one in due))
@@ -337,6 +338,10 @@ class SinkDelivery:
         if self._sleeping is not None:
             sleeping, self._sleeping = self._sleeping, None
             sleeping.callback(None)
+
+
+def _place(letter: DeadLetter) -> Position:
+    return Position(letter.segment, letter.event or 0)
 
 
 async def _quietly(closing: Deferred[None]) -> None:

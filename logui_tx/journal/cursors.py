@@ -19,6 +19,7 @@ from logui_tx.model import Position, SinkBatch
 MAX_REASON = 500
 """Characters kept of a reason."""
 
+_LETTER = "segment, event, session, at, reason, number"
 _COLUMNS = (
     "name, segment, event, pending_segment, pending_event, state, generation, paused, delivered, trouble,"
     " trouble_since, dead_letters, EXISTS (SELECT 1 FROM dead_letter WHERE sink = name AND retry)"
@@ -82,13 +83,20 @@ def cursor(connection: sqlite3.Connection, name: str) -> Cursor | None:
 
 
 def prepared(
-    connection: sqlite3.Connection, name: str, generation: int, after: Position, state: bytes
+    connection: sqlite3.Connection,
+    name: str,
+    generation: int,
+    batch: SinkBatch,
+    dead: Sequence[DeadLetter],
+    state: bytes,
 ) -> None:
-    """The batch from the cursor to ``after`` may be written from now on."""
-    connection.execute(
+    """The batch may be written from now on: without the ``dead``, and so it comes again."""
+    updated = connection.execute(
         "UPDATE sink SET pending_segment = ?, pending_event = ?, state = ? WHERE name = ? AND generation = ?",
-        (after.segment, after.event, state, name, generation),
+        (batch.after.segment, batch.after.event, state, name, generation),
     )
+    if updated.rowcount:
+        _settle(connection, name, batch, dead)
 
 
 def noted(connection: sqlite3.Connection, name: str, state: bytes) -> None:
@@ -108,47 +116,29 @@ def moved(
 
     Letters of what was refused there before, and of its sessions, are settled by it.
     """
-    first, after = batch.first, batch.after
     updated = connection.execute(
         "UPDATE sink SET segment = ?, event = ?, pending_segment = NULL, pending_event = NULL, state = ?,"
         " delivered = delivered + ? WHERE name = ? AND generation = ?",
-        (after.segment, after.event, state, len(batch.records), name, generation),
+        (batch.after.segment, batch.after.event, state, len(batch.records), name, generation),
     )
     if updated.rowcount:
-        _settle(connection, name, first, after, {(one.segment, one.event, one.session_id) for one in dead})
+        _settle(connection, name, batch, dead)
         connection.executemany(
             "DELETE FROM dead_letter WHERE sink = ? AND event IS NULL AND session = ?",
             [(name, session.id) for session in batch.sessions],
         )
-        refused(connection, name, dead)
 
 
-def _settle(
-    connection: sqlite3.Connection,
-    name: str,
-    first: Position,
-    after: Position,
-    kept: Collection[tuple[int, int | None, str]],
-) -> None:
-    """Take the letters of events between these bounds away, but those that are ``kept``."""
-    # As the index has it: a batch is small, a segment and its letters need not be.
-    event = "coalesce(event, -1)"
-    parts: list[tuple[str, tuple[int, ...]]]
-    if first.segment == after.segment:
-        parts = [(f"segment = ? AND {event} >= ? AND {event} < ?", (first.segment, first.event, after.event))]
-    else:
-        parts = [
-            (f"segment = ? AND {event} >= ?", (first.segment, first.event)),
-            (f"segment > ? AND segment < ? AND {event} >= 0", (first.segment, after.segment)),
-            (f"segment = ? AND {event} >= 0 AND {event} < ?", (after.segment, after.event)),
-        ]
-    for where, bounds in parts:
-        rows = connection.execute(
-            f"SELECT number, segment, event, session FROM dead_letter WHERE sink = ? AND {where}",  # noqa: S608
-            (name, *bounds),
-        ).fetchall()
-        gone = [(number,) for number, *what in rows if tuple(what) not in kept]
-        connection.executemany("DELETE FROM dead_letter WHERE number = ?", gone)
+def _settle(connection: sqlite3.Connection, name: str, batch: SinkBatch, dead: Sequence[DeadLetter]) -> None:
+    """Of the events between the batch's bounds, these have letters and no others."""
+    kept = {(one.segment, one.event) for one in dead}
+    gone = [
+        (one.number,)
+        for one in letters_between(connection, name, batch.first, batch.after)
+        if (one.segment, one.event) not in kept
+    ]
+    connection.executemany("DELETE FROM dead_letter WHERE number = ?", gone)
+    refused(connection, name, dead)
 
 
 def refused(connection: sqlite3.Connection, name: str, dead: Sequence[DeadLetter]) -> None:
@@ -175,11 +165,36 @@ def dead_letters(
 ) -> list[DeadLetter]:
     """What a sink refused, oldest first; only those to be offered again with ``retries``."""
     rows = connection.execute(
-        "SELECT segment, event, session, at, reason, number FROM dead_letter"  # noqa: S608 - our own
-        f" WHERE sink = ?{' AND retry' if retries else ''} ORDER BY number LIMIT ?",
+        f"SELECT {_LETTER} FROM dead_letter WHERE sink = ?"  # noqa: S608 - our own
+        f"{' AND retry' if retries else ''} ORDER BY number LIMIT ?",
         (name, limit),
     )
     return [DeadLetter(*row) for row in rows]
+
+
+def letters_between(
+    connection: sqlite3.Connection, name: str, first: Position, after: Position
+) -> list[DeadLetter]:
+    """Those of events from ``first`` to before ``after``."""
+    # As the index has it: a batch is small, a segment and its letters need not be.
+    event = "coalesce(event, -1)"
+    parts: list[tuple[str, tuple[int, ...]]]
+    if first.segment == after.segment:
+        parts = [(f"segment = ? AND {event} >= ? AND {event} < ?", (first.segment, first.event, after.event))]
+    else:
+        parts = [
+            (f"segment = ? AND {event} >= ?", (first.segment, first.event)),
+            (f"segment > ? AND segment < ? AND {event} >= 0", (first.segment, after.segment)),
+            (f"segment = ? AND {event} >= 0 AND {event} < ?", (after.segment, after.event)),
+        ]
+    found: list[DeadLetter] = []
+    for where, bounds in parts:
+        rows = connection.execute(
+            f"SELECT {_LETTER} FROM dead_letter WHERE sink = ? AND {where}",  # noqa: S608 - our own
+            (name, *bounds),
+        )
+        found += [DeadLetter(*row) for row in rows]
+    return found
 
 
 def taken(connection: sqlite3.Connection, number: int, name: str, state: bytes, delivered: int) -> None:
