@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from attrs import define, field, frozen
 
@@ -55,28 +57,39 @@ class JournalTail:
 
         ``after`` is ``first`` where nothing stands there yet. Raises :class:`CorruptSegment`.
         """
-        stretch = Stretch(first, first)
-        while stretch.events < most and stretch.size < most_bytes and len(stretch.sessions) < most:
-            begin = stretch.after
-            try:
-                if not self._read_on(stretch, most - stretch.events, most_bytes) or stretch.after == begin:
+        with self._fresh_sessions():
+            stretch = Stretch(first, first)
+            while stretch.events < most and stretch.size < most_bytes and len(stretch.sessions) < most:
+                begin = stretch.after
+                try:
+                    if (
+                        not self._read_on(stretch, most - stretch.events, most_bytes)
+                        or stretch.after == begin
+                    ):
+                        break
+                except CorruptSegment:
+                    # What is sound goes first.
+                    if begin == first:
+                        raise
                     break
-            except CorruptSegment:
-                # What is sound goes first.
-                if begin == first:
-                    raise
-                break
-        self._sessions.clear()
-        return stretch
+            return stretch
 
     def read_to(self, first: Position, after: Position) -> Stretch:
         """What was read between these two positions before. Raises :class:`CorruptSegment`."""
-        stretch = Stretch(first, first)
-        while stretch.after < after and self._read_on(stretch, None, None, after):
-            pass
-        stretch.after = after
-        self._sessions.clear()
-        return stretch
+        with self._fresh_sessions():
+            stretch = Stretch(first, first)
+            while stretch.after < after and self._read_on(stretch, None, None, after):
+                pass
+            stretch.after = after
+            return stretch
+
+    @contextmanager
+    def _fresh_sessions(self) -> Iterator[None]:
+        """The next reading, also after one that failed, finds sessions as they stand by then."""
+        try:
+            yield
+        finally:
+            self._sessions.clear()
 
     def _read_on(
         self, stretch: Stretch, most: int | None, most_bytes: int | None, until: Position | None = None
