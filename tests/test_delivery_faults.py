@@ -1,5 +1,6 @@
 """Sinks and steps that do not keep their promises: nobody else is to suffer from it."""
 
+from asyncio import CancelledError
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -83,6 +84,20 @@ class FaultTests(DeliveryTestCase):
             self.clock.pump([60] * 62)
             self.assertIsNone(delivery.progress.trouble, odd)
             self.crash(delivery)
+
+    def test_what_is_no_exception(self) -> None:
+        """A delivery that ended by it would say nothing, and nobody would begin it again."""
+        self.one_event()
+        for odd in (CancelledError(), SystemExit(3), KeyboardInterrupt()):
+            self.place.away = odd  # type: ignore[assignment]
+            delivery = self.deliver()
+            self.assertIn(type(odd).__name__, delivery.progress.trouble or "")
+            self.assertEqual(len(self.flushLoggedErrors(type(odd))), 1)
+            self.place.away = None
+            self.clock.pump([60] * 2)
+            self.assertIsNone(delivery.progress.trouble)
+            self.crash(delivery)
+        self.assertEqual(self.numbers(), [1])
 
     def test_an_end_that_fails_or_never_comes(self) -> None:
         self.one_event()

@@ -93,6 +93,9 @@ class SinkDelivery:
     def start(self) -> None:
         """Begin to deliver."""
         self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(
+            lambda failure: log.failure("the sink {sink} gets nothing more", failure, sink=self.name)
+        )
 
     def wake(self, events: int) -> None:
         """So many events more are in the journal."""
@@ -131,7 +134,9 @@ class SinkDelivery:
             try:
                 if not await self._round() and not await self._wait():
                     return
-            except Exception as why:  # noqa: BLE001 - whatever it is, the sink's records wait for a better time
+            except GeneratorExit:
+                raise
+            except BaseException as why:  # noqa: BLE001 - whatever it is, the sink's records wait for a better time
                 if self._draining or self._stopping:
                     return
                 self._failed(why)
@@ -279,7 +284,7 @@ class SinkDelivery:
 
     # --- trouble
 
-    def _failed(self, why: Exception) -> None:
+    def _failed(self, why: BaseException) -> None:
         """Note it, and when to try again."""
         self._attempt += 1
         self.progress.failures += 1

@@ -24,7 +24,7 @@ def seconds(told: object) -> float:
     return min(float(told), _LONGEST_WAIT) if usable else 0.0  # type: ignore[arg-type]
 
 
-def text(why: Exception) -> str:
+def text(why: BaseException) -> str:
     try:
         return str(why) or type(why).__name__
     except Exception:  # noqa: BLE001 - somebody else's
