@@ -18,7 +18,7 @@ from typing import Protocol
 
 from attrs import evolve
 from twisted.application.internet import backoffPolicy
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -26,6 +26,7 @@ from logui_tx.delivery import told
 from logui_tx.delivery.halving import halves
 from logui_tx.delivery.progress import Progress
 from logui_tx.delivery.source import DeliverySource
+from logui_tx.delivery.stateful import StatefulSink
 from logui_tx.delivery.stepping import Stepping, letter
 from logui_tx.errors import JournalError, NotStored, RecordsRefused, SinkAway
 from logui_tx.interfaces import ISink
@@ -42,7 +43,6 @@ POLL = 1.0
 _FIRST_RETRY = 0.2
 _FACTOR = 2.0
 _LETTERS = 10
-_CLOSING = 5.0
 
 
 class Save(Protocol):
@@ -70,16 +70,16 @@ class SinkDelivery:
         self._clock = clock
         self._now = now
         self._options = options
-        self._sink = sink
+        self._sink = StatefulSink(sink)
         self._steps = steps
         self._source = source
         self._save = save
         self._begin: Position | None = begin
-        self._open = False
-        self._state = b""
         self._generation: int | None = None
         self._attempt = 0
         self._retry_at: float | None = None
+        self._letters_failed = 0
+        self._letters_at = 0.0
         self._counted = 0
         self._delay = backoffPolicy(_FIRST_RETRY, options.retry_max, _FACTOR, jitter=lambda: 0.0)
         self._stopping = False
@@ -122,10 +122,7 @@ class SinkDelivery:
         self._stopping = True
         if self._running is not None:
             self._running.cancel()
-        closing = maybeDeferred(self._sink.close)
-        # Whatever is at the other end, the server stops.
-        closing.addTimeout(_CLOSING, self._clock, lambda _result, _seconds: None)
-        await _quietly(closing)
+        await self._sink.close(self._clock)
 
     # --- rounds
 
@@ -186,17 +183,17 @@ class SinkDelivery:
         await self._look_at(cursor)
         if cursor.paused:
             return False
-        if not self._open:
-            await self._sink.open(cursor.state)
-            self._open, self._state = True, cursor.state
+        await self._sink.open(cursor.state)
         # A batch that may have been written comes before anything else.
-        retried = cursor.retry and cursor.pending is None and await self._retry_letters()
+        due = cursor.retry and cursor.pending is None and self._clock.seconds() >= self._letters_at
+        retried = due and await self._retry_letters()
         self._news = False
         reading = await self._source.read(cursor, self._options.batch, self._options.batch_bytes)
         if reading is None:
             if not self._news:
                 self.progress.behind, self.progress.oldest = 0, None
-            self._well()
+            if not (cursor.retry and self._letters_failed):
+                self._well()
             return retried
         self._counted = 0
         self.progress.oldest = reading.received or self.progress.oldest
@@ -228,7 +225,8 @@ class SinkDelivery:
         try:
             # What is prepared is saved with the bounds of the batch, and what is left out of it.
             due = [one for one in dead if one.event is not None and _place(one) < batch.after]
-            await self._write(batch, cursors.prepared, self.name, cursor.generation, batch, due)
+            await self._prepare(batch, cursors.prepared, self.name, cursor.generation, batch, due)
+            await self._sink.write(batch)
         except RecordsRefused as why:
             if len(batch.records) + len(batch.sessions) > 1:
                 for half in halves(batch):
@@ -242,51 +240,85 @@ class SinkDelivery:
             batch = evolve(batch, records=(), sessions=())
         await self._move(cursor, batch, dead)
 
-    async def _write(self, batch: SinkBatch, save: Callable[..., None], *where: object) -> None:
-        """``save`` is done in the journal with ``where`` and what the sink prepares."""
-        if not batch.records and not batch.sessions:
-            return
-        preparing = self._sink.prepare(batch)
-        if preparing is not None:
-            self._state = told.checked_state(await preparing)
-            await self._save(save, *where, self._state)
-        self._state = told.checked_state(await self._sink.write(batch))
+    async def _prepare(self, batch: SinkBatch, save: Callable[..., None], *where: object) -> bytes:
+        """What the sink notes before it is given the batch; ``save`` is done in the journal with that.
+
+        b"" where there is nothing that it would have to know.
+        """
+        if not await self._sink.prepare(batch):
+            return b""
+        await self._save(save, *where, self._sink.state)
+        return self._sink.state
 
     async def _move(self, cursor: Cursor, batch: SinkBatch, dead: list[DeadLetter]) -> None:
         """Past the batch; of the ``dead`` goes with it, and is taken out, what stands before its end."""
         # Not earlier: what is offered again meanwhile may be delivered after all.
         due = [one for one in dead if one.event is None or _place(one) < batch.after]
-        await self._save(cursors.moved, self.name, cursor.generation, batch, self._state, due)
-        dead[:] = [one for one in dead if one not in due]
+        await self._save(cursors.moved, self.name, cursor.generation, batch, self._sink.state, due)
+        dead[:] = [one for one in dead if one.event is not None and _place(one) >= batch.after]
         self._count(len(batch.records) + sum(one.event is not None for one in due))
         self.progress.delivered += len(batch.records)
         self.progress.dead_letters += len(due)
 
     async def _retry_letters(self) -> bool:
-        """Offer dead letters again, each by itself; whether there were any."""
-        letters = await self._source.dead_letters(self.name, _LETTERS)
-        for one in letters:
+        """Offer dead letters again, each by itself; whether anything became of any."""
+        settled = False
+        for one in await self._source.dead_letters(self.name, _LETTERS):
             try:
                 batch = await self._steps.letter(await self._source.read_letter(one))
             except CancelledError:
                 raise
             except Exception as why:  # noqa: BLE001 - a step, or the journal: it must not hold the rest
                 await self._save(cursors.refused_again, one.number, self._now(), f"not offered: {why}")
+                settled = True
                 continue
+            noted = b""
             try:
                 # Its bounds are in the letter itself.
-                await self._write(batch, cursors.noted, self.name)
+                noted = await self._prepare(batch, cursors.noted, self.name)
+                await self._sink.write(batch)
             except RecordsRefused as why:
                 await self._save(cursors.refused_again, one.number, self._now(), str(why))
+            except (CancelledError, NotStored):
+                raise
+            except Exception as why:
+                # What the sink noted of this one would be gone with the next.
+                if noted or self._put_off(why):
+                    raise
+                return settled
             else:
-                await self._save(cursors.taken, one.number, self.name, self._state, len(batch.records))
-        return bool(letters)
+                await self._save(cursors.taken, one.number, self.name, self._sink.state, len(batch.records))
+            self._letters_failed, settled = 0, True
+        return settled
+
+    def _put_off(self, why: Exception) -> bool:
+        """A dead letter met an outage: it waits, and the rest goes on, unless the sink said when to come."""
+        told_when = told.seconds(why.retry_after) if isinstance(why, SinkAway) else 0.0
+        self._letters_failed += 1
+        # Not before the batch has had its turn.
+        delay = max(2 * told_when, self._delay(self._letters_failed - 1))
+        self._letters_at = self._clock.seconds() + delay
+        if told_when and not self._draining:
+            return True
+        self._troubled(why)
+        return False
 
     # --- trouble
 
     def _failed(self, why: BaseException) -> None:
         """Note it, and when to try again."""
         self._attempt += 1
+        self._troubled(why)
+        # In proportion, so that sinks of many servers do not come at once, nor later than they may.
+        delay = self._delay(self._attempt - 1) * uniform(0.5, 1.0)  # noqa: S311
+        if isinstance(why, SinkAway):
+            delay = max(delay, told.seconds(why.retry_after))
+        if isinstance(why, NotStored):
+            # What the sink told of itself is not kept: it begins again with what is.
+            self._sink.begin_again()
+        self._retry_at = self._clock.seconds() + delay
+
+    def _troubled(self, why: BaseException) -> None:
         self.progress.failures += 1
         text = told.text(why)
         if not isinstance(why, SinkAway | JournalError | NotStored):
@@ -299,14 +331,6 @@ class SinkDelivery:
         if self.progress.trouble != text:
             self.progress.trouble = text
             self._note_trouble()
-        # In proportion, so that sinks of many servers do not come at once, nor later than they may.
-        delay = self._delay(self._attempt - 1) * uniform(0.5, 1.0)  # noqa: S311
-        if isinstance(why, SinkAway):
-            delay = max(delay, told.seconds(why.retry_after))
-        if isinstance(why, NotStored):
-            # What the sink told of itself is not kept: it begins again with what is.
-            self._open = False
-        self._retry_at = self._clock.seconds() + delay
 
     def _well(self) -> None:
         self._attempt = 0
@@ -347,10 +371,3 @@ class SinkDelivery:
 
 def _place(letter: DeadLetter) -> Position:
     return Position(letter.segment, letter.event or 0)
-
-
-async def _quietly(closing: Deferred[None]) -> None:
-    try:
-        await closing
-    except Exception:  # noqa: BLE001 - it is over in any case
-        log.failure("a sink could not be closed")
