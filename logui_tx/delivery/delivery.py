@@ -200,8 +200,8 @@ class SinkDelivery:
         batch, dead = await self._steps.batch(reading.batch)
         if dead:
             log.warn("steps before the sink {sink} failed on {n} records", sink=self.name, n=len(dead))
-        await self._deliver(cursor, batch, [*reading.dead, *dead])
-        self._count(reading.events - self._counted)
+        if await self._deliver(cursor, batch, [*reading.dead, *dead]):
+            self._count(reading.events - self._counted)
         self._well()
         return True
 
@@ -220,8 +220,11 @@ class SinkDelivery:
 
     # --- a batch
 
-    async def _deliver(self, cursor: Cursor, batch: SinkBatch, dead: list[DeadLetter]) -> None:
-        """Write the batch, and save that it is; what is refused in halves. ``dead`` is so already."""
+    async def _deliver(self, cursor: Cursor, batch: SinkBatch, dead: list[DeadLetter]) -> bool:
+        """Write the batch, and save that it is; what is refused in halves. ``dead`` is so already.
+
+        Whether it came to its end: operators may pause or move a sink between two halves.
+        """
         try:
             # What is prepared is saved with the bounds of the batch, and what is left out of it.
             due = [one for one in dead if one.event is not None and _place(one) < batch.after]
@@ -230,8 +233,9 @@ class SinkDelivery:
         except RecordsRefused as why:
             if len(batch.records) + len(batch.sessions) > 1:
                 for half in halves(batch):
-                    await self._deliver(cursor, half, dead)
-                return
+                    if not await self._goes_on(cursor) or not await self._deliver(cursor, half, dead):
+                        return False
+                return True
             log.warn(
                 "the sink {sink} refuses a record for good: {why}", sink=self.name, why=str(why), id=batch.id
             )
@@ -239,6 +243,11 @@ class SinkDelivery:
             dead.append(letter(refused, self._now(), str(why), batch.first))
             batch = evolve(batch, records=(), sessions=())
         await self._move(cursor, batch, dead)
+        return True
+
+    async def _goes_on(self, cursor: Cursor) -> bool:
+        now = await self._source.cursor(self.name)
+        return now is not None and not now.paused and now.generation == cursor.generation
 
     async def _prepare(self, batch: SinkBatch, save: Callable[..., None], *where: object) -> bytes:
         """What the sink notes before it is given the batch; ``save`` is done in the journal with that.
