@@ -151,7 +151,7 @@ class SinkDelivery:
         if self._news and not self._draining:
             self._news = False
             # What comes now goes with it.
-            await self._pause(self._options.batch_age)
+            await self._gather()
         return True
 
     async def _wait_to_retry(self, until: float) -> None:
@@ -366,11 +366,20 @@ class SinkDelivery:
             if timer.active():
                 timer.cancel()
 
-    async def _pause(self, seconds: float) -> None:
-        """So long, whatever comes; less only when the server stops."""
-        until = self._clock.seconds() + seconds
-        while not self._draining and (left := until - self._clock.seconds()) > 0:
-            await self._sleep(left)
+    async def _gather(self) -> None:
+        """Until there is a batch, or what came first has waited long enough, or an operator did something."""
+        now = self._clock.seconds()
+        until, look = now + self._options.batch_age, now + POLL
+        before = await self._seen() if until > look else None
+        while not self._draining and self.progress.behind < self._options.batch:
+            now = self._clock.seconds()
+            if now >= until:
+                return
+            if now >= look:
+                look = now + POLL
+                if await self._seen() != before:
+                    return
+            await self._sleep(min(until, look) - now)
 
     def _rouse(self) -> None:
         if self._sleeping is not None:

@@ -35,7 +35,7 @@ COMMON = (
     Parameter("start", start, "now", "Where a sink begins that is new: now, or the journal's beginning."),
     Parameter("batch", count, "1000", "Most records of a batch.", least=1),
     Parameter("batch-bytes", size, "1MiB", "About the most bytes of a batch, data included.", least=1),
-    Parameter("batch-age", duration, "250ms", "How long records are gathered for a batch."),
+    Parameter("batch-age", duration, "250ms", "Longest time that records are gathered."),
     Parameter("retry-max", duration, "1m", "Longest time between two attempts.", least=0.001),
     Parameter("step", text, None, "Done to each record before; may be repeated.", many=True),
 )
