@@ -82,9 +82,9 @@ class MovedTests(CursorsTestCase):
         cursors.retry(self.connection, "a")
         batch = SinkBatch("j", Position(1, 5), Position(3, 2), (make_record(1),), (make_session("t"),))
         again = DeadLetter(2, 7, "s", 6, "still bad")
-        cursors.moved(self.connection, "a", 1, batch, b"other", [again])
+        cursors.moved(self.connection, "a", 1, batch, batch.after, [again], b"other")
         self.assertEqual(self.cursor().dead_letters, 10, "it was moved by an operator meanwhile")
-        cursors.moved(self.connection, "a", 0, batch, b"state", [again])
+        cursors.moved(self.connection, "a", 0, batch, batch.after, [again], b"state")
         left = [(segment, event, "s") for segment, event in places]
         left = [one for one in left if one[:2] not in [(1, 5), (1, 9), (2, 0), (3, 1)]]
         self.assertEqual(self.letters(), left)
@@ -92,6 +92,6 @@ class MovedTests(CursorsTestCase):
         kept = cursors.dead_letters(self.connection, "a", retries=True)
         self.assertEqual([one.reason for one in kept if one.segment == 2], ["still bad"])
         within = SinkBatch("j", Position(3, 2), Position(3, 4))
-        cursors.moved(self.connection, "a", 0, within, b"state")
+        cursors.moved(self.connection, "a", 0, within, within.after, [], b"state")
         self.assertEqual(self.letters(), [one for one in left if one[:2] != (3, 2)])
         self.assertEqual((self.cursor().delivered, self.cursor().position), (1, Position(3, 4)))

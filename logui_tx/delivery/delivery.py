@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from logui_tx.delivery import told
 from logui_tx.delivery.halving import halves
+from logui_tx.delivery.passage import Passage
 from logui_tx.delivery.progress import Progress
 from logui_tx.delivery.source import DeliverySource
 from logui_tx.delivery.stateful import StatefulSink
@@ -184,6 +185,8 @@ class SinkDelivery:
         if cursor.paused:
             return False
         await self._sink.open(cursor.state)
+        if not cursor.retry:
+            self._letters_failed, self._letters_at = 0, 0.0
         # A batch that may have been written comes before anything else.
         due = cursor.retry and cursor.pending is None and self._clock.seconds() >= self._letters_at
         retried = due and await self._retry_letters()
@@ -200,7 +203,7 @@ class SinkDelivery:
         batch, dead = await self._steps.batch(reading.batch)
         if dead:
             log.warn("steps before the sink {sink} failed on {n} records", sink=self.name, n=len(dead))
-        if await self._deliver(cursor, batch, [*reading.dead, *dead]):
+        if await self._deliver(batch, Passage(cursor, batch.after, [*reading.dead, *dead])):
             self._count(reading.events - self._counted)
         self._well()
         return True
@@ -220,29 +223,28 @@ class SinkDelivery:
 
     # --- a batch
 
-    async def _deliver(self, cursor: Cursor, batch: SinkBatch, dead: list[DeadLetter]) -> bool:
-        """Write the batch, and save that it is; what is refused in halves. ``dead`` is so already.
+    async def _deliver(self, batch: SinkBatch, passage: Passage) -> bool:
+        """Write the batch, and save that it is; what is refused in halves.
 
         Whether it came to its end: operators may pause or move a sink between two halves.
         """
         try:
             # What is prepared is saved with the bounds of the batch, and what is left out of it.
-            due = [one for one in dead if one.event is not None and _place(one) < batch.after]
-            await self._prepare(batch, cursors.prepared, self.name, cursor.generation, batch, due)
+            await self._prepare(batch, cursors.prepared, self.name, *_noted(batch, passage))
             await self._sink.write(batch)
         except RecordsRefused as why:
             if len(batch.records) + len(batch.sessions) > 1:
                 for half in halves(batch):
-                    if not await self._goes_on(cursor) or not await self._deliver(cursor, half, dead):
+                    if not await self._goes_on(passage.cursor) or not await self._deliver(half, passage):
                         return False
                 return True
             log.warn(
                 "the sink {sink} refuses a record for good: {why}", sink=self.name, why=str(why), id=batch.id
             )
             refused = batch.records[0] if batch.records else batch.sessions[0]
-            dead.append(letter(refused, self._now(), str(why), batch.first))
+            passage.dead.append(letter(refused, self._now(), str(why), batch.first))
             batch = evolve(batch, records=(), sessions=())
-        await self._move(cursor, batch, dead)
+        await self._move(batch, passage)
         return True
 
     async def _goes_on(self, cursor: Cursor) -> bool:
@@ -259,15 +261,12 @@ class SinkDelivery:
         await self._save(save, *where, self._sink.state)
         return self._sink.state
 
-    async def _move(self, cursor: Cursor, batch: SinkBatch, dead: list[DeadLetter]) -> None:
-        """Past the batch; of the ``dead`` goes with it, and is taken out, what stands before its end."""
-        # Not earlier: what is offered again meanwhile may be delivered after all.
-        due = [one for one in dead if one.event is None or _place(one) < batch.after]
-        await self._save(cursors.moved, self.name, cursor.generation, batch, self._sink.state, due)
-        dead[:] = [one for one in dead if one.event is not None and _place(one) >= batch.after]
-        self._count(len(batch.records) + sum(one.event is not None for one in due))
+    async def _move(self, batch: SinkBatch, passage: Passage) -> None:
+        await self._save(cursors.moved, self.name, *_noted(batch, passage), self._sink.state)
+        dead = len(passage.due(batch.after))
+        self._count(len(batch.records) + passage.passed(batch.after))
         self.progress.delivered += len(batch.records)
-        self.progress.dead_letters += len(due)
+        self.progress.dead_letters += dead
 
     async def _retry_letters(self) -> bool:
         """Offer dead letters again, each by itself; whether anything became of any."""
@@ -387,5 +386,5 @@ class SinkDelivery:
             sleeping.callback(None)
 
 
-def _place(letter: DeadLetter) -> Position:
-    return Position(letter.segment, letter.event or 0)
+def _noted(batch: SinkBatch, passage: Passage) -> tuple[int, SinkBatch, Position, list[DeadLetter]]:
+    return passage.cursor.generation, batch, passage.until, passage.due(batch.after)

@@ -87,16 +87,20 @@ def prepared(
     name: str,
     generation: int,
     batch: SinkBatch,
+    until: Position,
     dead: Sequence[DeadLetter],
     state: bytes,
 ) -> None:
-    """The batch may be written from now on: without the ``dead``, and so it comes again."""
+    """The batch may be written from now on: without the ``dead``, and so it comes again.
+
+    ``until`` is where that ends of which it is a part: of what is behind it, nothing is dead yet.
+    """
     updated = connection.execute(
         "UPDATE sink SET pending_segment = ?, pending_event = ?, state = ? WHERE name = ? AND generation = ?",
         (batch.after.segment, batch.after.event, state, name, generation),
     )
     if updated.rowcount:
-        _settle(connection, name, batch, dead)
+        _settle(connection, name, batch.first, until, dead)
 
 
 def noted(connection: sqlite3.Connection, name: str, state: bytes) -> None:
@@ -109,12 +113,14 @@ def moved(
     name: str,
     generation: int,
     batch: SinkBatch,
+    until: Position,
+    dead: Sequence[DeadLetter],
     state: bytes,
-    dead: Sequence[DeadLetter] = (),
 ) -> None:
     """Everything in the batch is delivered, and between its bounds there is no more but the ``dead``.
 
-    Letters of what was refused there before, and of its sessions, are settled by it.
+    ``until`` is as in :func:`prepared`. Letters of what was refused there before are settled by it, and those
+    of its sessions.
     """
     updated = connection.execute(
         "UPDATE sink SET segment = ?, event = ?, pending_segment = NULL, pending_event = NULL, state = ?,"
@@ -122,19 +128,21 @@ def moved(
         (batch.after.segment, batch.after.event, state, len(batch.records), name, generation),
     )
     if updated.rowcount:
-        _settle(connection, name, batch, dead)
+        _settle(connection, name, batch.first, until, dead)
         connection.executemany(
             "DELETE FROM dead_letter WHERE sink = ? AND event IS NULL AND session = ?",
             [(name, session.id) for session in batch.sessions],
         )
 
 
-def _settle(connection: sqlite3.Connection, name: str, batch: SinkBatch, dead: Sequence[DeadLetter]) -> None:
-    """Of the events between the batch's bounds, these have letters and no others."""
+def _settle(
+    connection: sqlite3.Connection, name: str, first: Position, until: Position, dead: Sequence[DeadLetter]
+) -> None:
+    """Of the events between these bounds, the ``dead`` have letters and no others."""
     kept = {(one.segment, one.event) for one in dead}
     gone = [
         (one.number,)
-        for one in letters_between(connection, name, batch.first, batch.after)
+        for one in letters_between(connection, name, first, until)
         if (one.segment, one.event) not in kept
     ]
     connection.executemany("DELETE FROM dead_letter WHERE number = ?", gone)
