@@ -15,7 +15,7 @@ from logui_tx.delivery.find import make_steps, step_makers
 from logui_tx.errors import BadOption
 from logui_tx.interfaces import IStep, IStepMaker
 from logui_tx.model import Record
-from logui_tx.sinks.steps import canonical, changed, shortened
+from logui_tx.sinks.steps import FieldStep, canonical, changed, shortened
 from logui_tx.testing import make_record, make_session
 from tests.test_export_records import names, unhurried, values
 
@@ -68,6 +68,20 @@ class FieldTests(StepsTestCase):
         self.assertEqual(self.step("drop:appSpecificLogData.condition").session(session).app_data, b"{}")
         for step in ("drop:event.a", "drop:origin", "sample:5"):
             self.assertEqual(self.step(step).session(session), session)
+
+    def test_the_same_data_is_changed_once(self) -> None:
+        """All events of a session have it, and it may be much larger than they are."""
+        asked: list[bytes] = []
+
+        def change(value: bytes) -> bytes:
+            asked.append(value)
+            return b"0"
+
+        step = FieldStep(["appSpecificLogData", "user"], change)
+        for data in (b'{"user":1}', b'{"user":2}') * 50:
+            found = step.record(evolve(make_record(1), app_data=bytes(bytearray(data))))
+            self.assertEqual(found.app_data, b'{"user":0}')
+        self.assertEqual(asked, [b"1", b"2"])
 
     def test_hash(self) -> None:
         folder = Path(self.enterContext(TemporaryDirectory()))

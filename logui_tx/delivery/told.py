@@ -31,7 +31,7 @@ def reason(why: Exception) -> str:
     return text(why) if isinstance(why, LoguiError) else type(why).__name__
 
 
-def text(why: Exception) -> str:
+def text(why: BaseException) -> str:
     try:
         return str(why) or type(why).__name__
     except Exception:  # noqa: BLE001 - somebody else's

@@ -82,8 +82,8 @@ class ClickHouseSink:
         return Deferred.fromCoroutine(self._open())
 
     def prepare(self, batch: SinkBatch) -> Deferred[bytes]:  # noqa: ARG002
-        """Nothing; but now the batch is offered again as it is."""
-        return succeed(b"")
+        """Nothing; but now the batch is offered again as it is, before any other."""
+        return succeed(b"next")
 
     def write(self, batch: SinkBatch) -> Deferred[bytes]:
         """See :meth:`ISink.write`."""

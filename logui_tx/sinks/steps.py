@@ -14,6 +14,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ _WORD = re.compile(r"[^\s,;=\"']+")
 _PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([\d.]+):\d+")
 _LEAST_KEY = 16
 _SESSIONS_KEPT = 10_000
+_DATA_KEPT = 16
 
 _encode = msgspec.json.encode
 
@@ -64,12 +66,18 @@ class StepMaker:
 
 
 @implementer(IStep)
-@frozen
+@frozen(eq=False)
 class FieldStep:
     """Changes one field, given by its path."""
 
     path: Sequence[str]
     change: Change
+    _changed_data: Callable[[bytes], bytes] = field(init=False)
+
+    @_changed_data.default
+    def _(self) -> Callable[[bytes], bytes]:
+        # A session's events have the same data, and it may be large.
+        return lru_cache(_DATA_KEPT)(lambda data: changed(data, self.path[1:], self.change))
 
     def record(self, record: Record) -> Record:
         """See :meth:`IStep.record`."""
@@ -77,14 +85,14 @@ class FieldStep:
         if where == "event":
             return evolve(record, event=changed(record.event, rest, self.change))
         if where == "appSpecificLogData":
-            return evolve(record, app_data=changed(record.app_data, rest, self.change))
+            return evolve(record, app_data=self._changed_data(record.app_data))
         return record
 
     def session(self, session: Session) -> Session:
         """See :meth:`IStep.session`."""
-        where, *rest = self.path
+        where = self.path[0]
         if where == "appSpecificLogData":
-            return evolve(session, app_data=changed(session.app_data, rest, self.change))
+            return evolve(session, app_data=self._changed_data(session.app_data))
         name = _SESSION_FIELDS.get(where)
         before = None if name is None else getattr(session, name)
         if name is None or before is None:

@@ -34,8 +34,8 @@ COMMON = (
     Parameter("name", text, None, "By which its progress is kept; by default the URI's place."),
     Parameter("start", start, "now", "Where a sink begins that is new: now, or the journal's beginning."),
     Parameter("batch", count, "1000", "Most records of a batch, and most sessions.", least=1),
-    Parameter("batch-bytes", size, "1MiB", "About the most bytes of events in a batch.", least=1),
-    Parameter("batch-age", duration, "250ms", "How long records are gathered for a batch."),
+    Parameter("batch-bytes", size, "1MiB", "About the most bytes of a batch, data included.", least=1),
+    Parameter("batch-age", duration, "250ms", "Longest time that records are gathered."),
     Parameter("retry-max", duration, "1m", "Longest time between two attempts.", least=0.001),
     Parameter("step", text, None, "Done to each record before; may be repeated.", many=True),
 )
