@@ -284,6 +284,7 @@ class SinkDelivery:
         await self._save(
             cursors.moved, self.name, cursor.generation, batch.after, self._state, delivered, dead
         )
+        told.saved(self._sink)
         self._count(delivered + len(dead))
 
     def _letter(self, refused: Record | Session, why: str, place: Position = _NOWHERE) -> DeadLetter:
@@ -314,6 +315,7 @@ class SinkDelivery:
                 await self._save(cursors.refused_again, letter.number, self._now(), str(why))
             else:
                 await self._save(cursors.taken, letter.number, self.name, self._state, len(left))
+                told.saved(self._sink)
         return bool(letters)
 
     # --- trouble

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from logui_tx.errors import LoguiError
+from logui_tx.interfaces import ISink, ISinkToldOfSaves
 
 MAX_STATE = 1024 * 1024
 """Bytes of a sink's own state: it is written with every batch, by the journal's only writer."""
@@ -18,6 +19,12 @@ def checked_state(state: object) -> bytes:
     if len(state) > MAX_STATE:
         raise ValueError(f"the sink's state has {len(state)} bytes, more than {MAX_STATE}")
     return state
+
+
+def saved(sink: ISink) -> None:
+    """Tell the sink, if it is one that must know, that its state is saved."""
+    if ISinkToldOfSaves.providedBy(sink):
+        ISinkToldOfSaves(sink).saved()
 
 
 def seconds(told: object) -> float:
