@@ -247,6 +247,7 @@ class SinkTests(TestCase):
         now = reactor.seconds()
         for number in (1, 2):
             await sink.write(make_batch(made([number])))
+            sink.saved()
             self.patch(sink._files, "_now", lambda: now + 2 * RESTED)
             await sink._in_thread(sink._finish_resting)
             self.assertEqual(len(list(self.folder.glob("*.jsonl"))), number)

@@ -8,9 +8,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, execute, succeed
 
+from logui_tx.delivery.delivery import SinkDelivery
 from logui_tx.delivery.find import sink_makers
 from logui_tx.journal import cursors
-from logui_tx.sinks.jsonl import LOOK, JsonLines
+from logui_tx.sinks.jsonl import LOOK, RESTED, JsonLines
 from logui_tx.sinks.uri import read_uri
 from tests.deliveries import DeliveryTestCase
 from tests.journals import NOW
@@ -70,3 +71,46 @@ class LetterTests(SavesTestCase):
         self.assertEqual(self.cursor().dead_letters, 0)
         self.assertEqual(sorted(one["id"] for one in self.lines("sessions")), ["s0", "s1", "s2"])
         self.assertEqual(self.events(), [0, 1, 2])
+
+
+class RestingTests(SavesTestCase):
+    """A file that nobody writes to is finished, but not before the journal knows what is in it."""
+
+    def unsaved(self, query: str = "", **options: Any) -> SinkDelivery:
+        """Three events are written, which is not saved."""
+        self.journal.session("a").send(0)
+        self.journal.commit()
+        delivery = self.deliver(sink=self.make(query), **options)
+        self.journal.session("b").send(1, 2, 3)
+        self.journal.commit()
+        self.full = True
+        delivery.wake(3)
+        self.wait(2)
+        self.assertEqual(self.events(), [0, 1, 2, 3])
+        self.assertIsNotNone(delivery.progress.trouble)
+        return delivery
+
+    def finished(self) -> list[Path]:
+        return list(self.folder.glob("events_*.jsonl"))
+
+    def test_a_pause_before_the_next_attempt(self) -> None:
+        self.unsaved()
+        self.full = False
+        cursors.pause(self.connection, "sink", True)
+        self.wait(24 * 3600 + RESTED)
+        self.assertEqual(self.finished(), [])
+        cursors.pause(self.connection, "sink", False)
+        self.wait(5)
+        self.assertEqual(self.events(), [0, 1, 2, 3])
+        self.wait(RESTED + LOOK)
+        self.assertEqual(len(self.finished()), 1)
+
+    def test_a_journal_that_is_full_for_long(self) -> None:
+        self.unsaved("?rotate-age=5m", retry_max=3600.0)
+        self.wait(4 * 3600)
+        self.full = False
+        self.wait(3600)
+        self.assertEqual(self.events(), [0, 1, 2, 3])
+        self.wait(RESTED + LOOK)
+        self.assertEqual(self.events(), [0, 1, 2, 3])
+        self.assertNotEqual(self.finished(), [])

@@ -143,7 +143,7 @@ class JsonLines:
         return {stream: b"\n".join([*found, b""]) for stream, found in lines.items()}
 
     def _finish_resting(self) -> None:
-        if not self._unsure:
+        if not self._unsure and self._last is None:
             self._files.claim()
             self._files.finish_resting(RESTED)
 
