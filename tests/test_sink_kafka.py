@@ -90,6 +90,8 @@ class UriTests(SynchronousTestCase):
                 ("kafka://b1/logs?security=sasl_ssl", "kafka://user:password@"),
                 (f"kafka://logui:{PASSWORD}@b1/logs?security=ssl", "takes no user"),
                 ("kafka://b1/logs?timeout=1h", "at most 300 s"),
+                ("kafka://b1/logs?max-message=2GB", "max-message: at most 1000000000 are expected$"),
+                ("kafka://b1/logs?max-message=1GB", "max-message: at most 1000000000 are expected$"),
                 ("kafka://b1/logs?setting=linger.ms", "setting=name=value"),
                 ("kafka://b1/logs?setting=acks=1", "acks is the sink's own"),
                 ("kafka://b1/logs?setting=no.such.thing=1", "no.such.thing"),
@@ -99,6 +101,7 @@ class UriTests(SynchronousTestCase):
                 with self.assertRaisesRegex(BadOption, f"^sink: kafka: .*{hint}", msg=uri) as caught:
                     make(uri)
                 self.assertNotIn(PASSWORD, str(caught.exception))
+                self.assertNotIn("\n", str(caught.exception))
 
 
 class MessageTests(SynchronousTestCase):

@@ -34,6 +34,8 @@ OURS = {
 """What ``setting=`` must not change: parameters say it, or what was promised rests on it."""
 
 LONGEST_TIMEOUT = 300
+LARGEST_MESSAGE = 1_000_000_000
+"""As librdkafka has it; in bytes."""
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _BROKER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+)(?::(\d{1,9}))?", re.ASCII)
@@ -77,6 +79,8 @@ def read_settings(uri: SinkURI) -> KafkaSettings:
         raise BadOption("sink: kafka: the sessions need a topic of their own; sessions-topic=none for none")
     if given["timeout"] > LONGEST_TIMEOUT:
         raise BadOption(f"sink: kafka: timeout: at most {LONGEST_TIMEOUT} s are expected")
+    if given["max-message"] > LARGEST_MESSAGE:
+        raise BadOption(f"sink: kafka: max-message: at most {LARGEST_MESSAGE} are expected")
     settings = KafkaSettings(
         topic,
         None if sessions == "none" else sessions,
@@ -155,7 +159,7 @@ def _try(settings: KafkaSettings) -> None:
         Producer({**settings.client, **settings.producer, "bootstrap.servers": "", "transactional.id": "try"})
     except (KafkaException, ValueError, TypeError) as error:
         why = error.args[0].str() if isinstance(error, KafkaException) else str(error)
-        raise BadOption(f"sink: kafka: {why}") from None
+        raise BadOption(f"sink: kafka: {' '.join(why.split())}") from None
 
 
 class _Logs(logging.Logger):

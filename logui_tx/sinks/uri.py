@@ -117,6 +117,8 @@ def read_parameters(
             close = difflib.get_close_matches(name, by_name, 1)
             hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(by_name))}"
             raise _bad(scheme, f"unknown parameter{hint}")
+        if "\0" in written:
+            raise _bad(scheme, f"{name}: a text without NUL is expected")
         try:
             value = parameter.value(written)
         except ValueError as error:
