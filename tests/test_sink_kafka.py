@@ -72,6 +72,24 @@ class UriTests(SynchronousTestCase):
         found = settings("kafka://b/logs?setting=linger.ms=20&setting=broker.address.family=v4")
         self.assertEqual((found.client["linger.ms"], found.client["broker.address.family"]), ("20", "v4"))
 
+    def test_what_is_set_already_has_several_names(self) -> None:
+        for name in (
+            "metadata.broker.list",
+            "request.required.acks",
+            "topic.acks",
+            "topic.request.required.acks",
+            "compression.codec",
+            "delivery.timeout.ms",
+            "sasl.mechanisms",
+            "isolation.level",
+            "logger",
+            "default.topic.config",
+        ):
+            with self.subTest(name), self.assertRaisesRegex(BadOption, f"{name} is the sink's own"):
+                make(f"kafka://b1/logs?setting={name}=1")
+        found = settings("kafka://b/logs?setting=topic.metadata.refresh.interval.ms=5000")
+        self.assertEqual(found.client["topic.metadata.refresh.interval.ms"], "5000")
+
     def test_what_would_be_right(self) -> None:
         with TemporaryDirectory() as folder:
             missing = Path(folder) / "ca.pem"

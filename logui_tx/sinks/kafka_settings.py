@@ -19,19 +19,33 @@ log = Logger()
 
 OURS = {
     "acks",
+    "auto.offset.reset",
     "bootstrap.servers",
+    "compression.codec",
     "compression.type",
+    "default.topic.config",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
     "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "isolation.level",
+    "logger",
     "message.max.bytes",
+    "message.timeout.ms",
+    "metadata.broker.list",
     "partitioner",
+    "request.required.acks",
     "sasl.mechanism",
     "sasl.mechanisms",
     "sasl.password",
     "sasl.username",
     "security.protocol",
+    "transaction.timeout.ms",
     "transactional.id",
 }
-"""What ``setting=`` must not change: parameters say it, or what was promised rests on it."""
+"""What ``setting=`` must not change, under each of its names: parameters say it, or what was promised rests
+on it."""
 
 LONGEST_TIMEOUT = 300
 LARGEST_MESSAGE = 1_000_000_000
@@ -147,7 +161,8 @@ def _given(settings: list[str]) -> dict[str, str]:
         name, equals, value = (part.strip() for part in setting.partition("="))
         if not equals or not value:
             raise BadOption("sink: kafka: a setting is written setting=name=value")
-        if name in OURS:
+        # librdkafka knows a topic's also with this before it.
+        if name.removeprefix("topic.") in OURS:
             raise BadOption(f"sink: kafka: the setting {name} is the sink's own")
         found[name] = value
     return found
