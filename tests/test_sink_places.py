@@ -36,7 +36,7 @@ class PlaceTests(SynchronousTestCase):
     def test_a_port_is_one(self) -> None:
         for place in PLACES:
             make_sinks([place.format("h:65535")], reactor)
-            for port in ("0", "65536", "99999", "-1", "1e3", "80x"):
+            for port in ("0", "65536", "99999", "-1", "1e3", "80x", "\uff11", "8\u0661"):
                 with self.subTest(place, port=port), self.assertRaises(BadOption) as caught:
                     make_sinks([place.format(f"h:{port}")], reactor)
                 self.assertRegex(str(caught.exception), "^sink: .*(port|host)")
