@@ -182,7 +182,7 @@ class SinkDelivery:
         if cursor.paused:
             return False
         if not self._open:
-            await self._sink.open(cursor.state)
+            await self._sink.open(told.own_state(cursor.state, self._options.kind))
             self._open, self._state = True, cursor.state
         # A batch that may have been written comes before anything else.
         retried = bool(cursor.retries) and cursor.pending is None and await self._retry_letters()
@@ -276,9 +276,9 @@ class SinkDelivery:
             return
         preparing = self._sink.prepare(batch)
         if preparing is not None:
-            self._state = told.checked_state(await preparing)
+            self._state = told.checked_state(await preparing, self._options.kind)
             await self._save(save, *where, self._state)
-        self._state = told.checked_state(await self._sink.write(batch))
+        self._state = told.checked_state(await self._sink.write(batch), self._options.kind)
 
     async def _move(self, cursor: Cursor, batch: SinkBatch, delivered: int, *dead: DeadLetter) -> None:
         await self._save(
