@@ -174,6 +174,23 @@ class SinkTests(TestCase):
         with self.assertRaisesRegex(SinkAway, "another journal's events"):
             await sink.write(make_batch(made([4])))
 
+    async def test_a_journal_from_a_backup_with_an_empty_folder(self) -> None:
+        """As docs/operations.md has it: nothing is cut in the old one."""
+        sink = await self.opened("?rotate=1")
+        backup = b""
+        for number in (1, 2, 3):
+            state = await sink.write(make_batch(made([number])))
+            sink.saved()
+            backup = backup or state
+        await sink.close()
+        before = self.folder.rename(self.folder.with_name("before"))
+        self.folder.mkdir()
+        sink = await self.opened("?rotate=1", backup)
+        await sink.write(make_batch(made([2])))
+        await sink.write(evolve(make_batch(made([3])), journal_id="fresh"))
+        self.assertEqual(self.kept(), [2, 3])
+        self.assertEqual([json.loads(line)["seq"] for line in lines(before, "events")], [1, 2, 3])
+
     async def test_after_a_failure_the_good_length(self) -> None:
         sink = await self.opened()
         await sink.write(make_batch(made([1])))
