@@ -16,8 +16,9 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from logui_tx.delivery.find import sink_makers
-from logui_tx.errors import BadOption, SinkAway
+from logui_tx.errors import BadOption, RecordsRefused, SinkAway
 from logui_tx.interfaces import ISink
+from logui_tx.sinks import jsonl
 from logui_tx.sinks.jsonl import RESTED, JsonLines
 from logui_tx.sinks.line_files import LineFiles
 from logui_tx.sinks.uri import read_uri
@@ -249,6 +250,19 @@ class SinkTests(TestCase):
                 f"events_{FLIGHT}_2026-11-23_000002.jsonl.part",
             ],
         )
+
+    async def test_a_batch_for_too_many_files(self) -> None:
+        """It is taken in halves, so that the state can be saved; one record always is."""
+        self.patch(jsonl, "MOST_OPEN", 2)
+        sink = await self.opened()
+        flights = [evolve(record, flight_id=f"f{record.seq}") for record in made([1, 2, 3])]
+        with self.assertRaisesRegex(RecordsRefused, "too many files for one batch: 3"):
+            await sink.write(make_batch(flights))
+        self.assertEqual(self.kept(), [])
+        await sink.write(make_batch(flights[:2]))
+        self.patch(jsonl, "MOST_OPEN", 0)
+        await sink.write(make_batch(flights[2:]))
+        self.assertEqual(self.kept(), [1, 2, 3])
 
     async def test_looking_does_not_disturb(self) -> None:
         sink = await self.opened()

@@ -18,11 +18,11 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from logui_tx.errors import BadOption, SinkAway
+from logui_tx.errors import BadOption, RecordsRefused, SinkAway
 from logui_tx.interfaces import ISinkToldOfSaves
 from logui_tx.model import Position, SinkBatch, SinkURI
 from logui_tx.records import record_json, session_json
-from logui_tx.sinks.line_files import LineFiles, State, Stream, day, safe
+from logui_tx.sinks.line_files import MOST_OPEN, LineFiles, State, Stream, day, safe
 from logui_tx.threads import daemon_pool
 
 log = Logger()
@@ -115,6 +115,10 @@ class JsonLines:
 
     def _write(self, batch: SinkBatch) -> bytes:
         files = self._files
+        lines = self._lines(batch)
+        if len(lines) > MOST_OPEN and len(batch.records) + len(batch.sessions) > 1:
+            # All of them would be in the state, which must not become too large to be saved.
+            raise RecordsRefused(f"too many files for one batch: {len(lines)}")
         files.claim()
         # The journal that wrote here may have another id by now.
         files.belong(batch.journal_id, self._journal)
@@ -122,7 +126,7 @@ class JsonLines:
         if self._unsure or self._again(batch):
             files.restore(self._before)
         self._before, self._unsure = files.state, True
-        files.write(self._lines(batch))
+        files.write(lines)
         self._unsure, self._last = False, (batch.first, batch.after)
         return self._state()
 
