@@ -231,6 +231,14 @@ class ISink(Interface):
         """Let go of everything; fires with None. Nothing is written meanwhile. Idempotent."""
 
 
+class ISinkToldOfSaves(ISink):
+    """A sink that must know from when on it is not offered again what it has written."""
+
+    def saved() -> None:
+        """What the last :meth:`write` fired with is saved, with the batch's end. Not called where it is not
+        known: then :meth:`open` or :meth:`write` is what comes next."""
+
+
 class ISinkMaker(Interface):
     """A kind of sink: a plugin in ``logui_tx.plugins``, or an entry point in the group ``logui_tx.sinks``."""
 

@@ -56,6 +56,27 @@ class FieldTests(StepsTestCase):
         self.assertEqual(self.record("drop:event").event, b"{}")
         self.assertEqual(self.record("drop:appSpecificLogData.condition").app_data, b"{}")
 
+    def test_application_specific_data_in_an_event(self) -> None:
+        """Each event of LogUI 0.5 bears it, too."""
+        event = b'{"applicationSpecificData":{"user":"anna","n":1},"n":2}'
+
+        def told(step: str, dialect: str = "logui-0.5") -> tuple[bytes, bytes]:
+            found = self.record(step, event, dialect=dialect, app_data=b'{"user":"anna"}')
+            return found.app_data, found.event
+
+        self.assertEqual(
+            told("drop:appSpecificLogData.user"), (b"{}", b'{"applicationSpecificData":{"n":1},"n":2}')
+        )
+        self.assertEqual(told("drop:appSpecificLogData"), (b"{}", b'{"n":2}'))
+        # To others it says nothing.
+        self.assertEqual(told("drop:appSpecificLogData.user", "kraken"), (b"{}", event))
+        with TemporaryDirectory() as folder:
+            key = Path(folder) / "key"
+            key.write_text("k" * 16)
+            data, after = told(f"hash:appSpecificLogData.user@{key}")
+        self.assertNotIn(b"anna", after)
+        self.assertIn(data[1:-1], after)
+
     def test_what_is_not_there(self) -> None:
         for path in ("event.x", "appSpecificLogData.x", "referrer"):
             found = self.record(f"drop:{path}")

@@ -71,7 +71,7 @@ class SinkDelivery:
         self._clock = clock
         self._now = now
         self._options = options
-        self._sink = StatefulSink(sink)
+        self._sink = StatefulSink(sink, options.kind)
         self._steps = steps
         self._source = source
         self._save = save
@@ -259,10 +259,11 @@ class SinkDelivery:
         if not await self._sink.prepare(batch):
             return b""
         await self._save(save, *where, self._sink.state)
-        return self._sink.state
+        return self._sink.said
 
     async def _move(self, batch: SinkBatch, passage: Passage) -> None:
         await self._save(cursors.moved, self.name, *_noted(batch, passage), self._sink.state)
+        self._sink.saved()
         dead = len(passage.due(batch.after))
         self._count(len(batch.records) + passage.passed(batch.after))
         self.progress.delivered += len(batch.records)
@@ -298,6 +299,7 @@ class SinkDelivery:
                 return settled
             else:
                 await self._save(cursors.taken, one.number, self.name, self._sink.state, len(batch.records))
+                self._sink.saved()
             self._letters_failed, settled = 0, True
         return settled
 

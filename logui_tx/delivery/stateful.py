@@ -16,17 +16,23 @@ _CLOSING = 5.0
 
 
 class StatefulSink:
-    """``state`` is what the sink fired with last."""
+    """``state`` is what the sink fired with last, as it is saved: with the sink's ``kind``."""
 
-    def __init__(self, sink: ISink) -> None:
+    def __init__(self, sink: ISink, kind: str) -> None:
         self.state = b""
         self._sink = sink
+        self._kind = kind
         self._open = False
 
+    @property
+    def said(self) -> bytes:
+        """The state in the sink's own words."""
+        return told.own_state(self.state, self._kind)
+
     async def open(self, state: bytes) -> None:
-        """Unless it is open."""
+        """Unless it is open; ``state`` is as it was saved."""
         if not self._open:
-            await self._sink.open(state)
+            await self._sink.open(told.own_state(state, self._kind))
             self._open, self.state = True, state
 
     def begin_again(self) -> None:
@@ -38,13 +44,17 @@ class StatefulSink:
         preparing = self._sink.prepare(batch) if batch.records or batch.sessions else None
         if preparing is None:
             return False
-        self.state = told.checked_state(await preparing)
+        self.state = told.checked_state(await preparing, self._kind)
         return True
 
     async def write(self, batch: SinkBatch) -> None:
         """Of an empty batch it is not told."""
         if batch.records or batch.sessions:
-            self.state = told.checked_state(await self._sink.write(batch))
+            self.state = told.checked_state(await self._sink.write(batch), self._kind)
+
+    def saved(self) -> None:
+        """The state is, with the end of what was written."""
+        told.saved(self._sink)
 
     async def close(self, clock: IReactorTime) -> None:
         """Never fails, and takes a few seconds at most."""

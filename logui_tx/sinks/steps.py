@@ -2,7 +2,8 @@
 
 A field is written as a path: ``event.eventDetails.value``, ``appSpecificLogData.user`` (of records and
 sessions), or of sessions ``userAgent``, ``origin``, ``referrer``, ``device``, ``visitorID``. A dot within a
-name stands behind a backslash. Everything that is not concerned stays as the client wrote it.
+name stands behind a backslash. What an event of LogUI 0.5 bears as ``applicationSpecificData`` is
+``appSpecificLogData`` again. Everything that is not concerned stays as the client wrote it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ _SESSION_FIELDS = {
     "device": "device",
     "visitorID": "visitor_id",
 }
+_BORNE = "applicationSpecificData"
+"""Where an event of LogUI 0.5 bears the data itself (PROTOCOL, section 2)."""
 _DOT = re.compile(r"(?<!\\)\.")
 _IPV4, _IPV6 = 24, 48
 _CREDENTIALS = re.compile(r"^((?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//)[^/]*@")
@@ -85,7 +88,10 @@ class FieldStep:
         if where == "event":
             return evolve(record, event=changed(record.event, rest, self.change))
         if where == "appSpecificLogData":
-            return evolve(record, app_data=self._changed_data(record.app_data))
+            event = record.event
+            if record.dialect == "logui-0.5":
+                event = changed(event, [_BORNE, *rest], self.change)
+            return evolve(record, app_data=self._changed_data(record.app_data), event=event)
         return record
 
     def session(self, session: Session) -> Session:
