@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import repeat
 
 import msgspec
 
 from logui_tx.dialects import json_text
 from logui_tx.dialects.json_text import BadJSON
 from logui_tx.dialects.times import MAX_TIME, to_milliseconds
-from logui_tx.model import Close
+from logui_tx.model import Close, Event, EventColumns
 
 HITS = 5
 """This many bad requests end a connection."""
@@ -68,6 +69,11 @@ def are_times(stamps: Iterable[float | str]) -> bool:
         if (type(stamp) is not int or not 0 <= stamp <= MAX_TIME) and to_milliseconds(stamp) is None:
             return False
     return True
+
+
+def events(columns: EventColumns) -> list[Event]:
+    """Each by itself."""
+    return list(map(Event, map(bytes, columns.raw), columns.times, columns.app_data or repeat(None)))
 
 
 def milliseconds(stamps: Iterable[float | str]) -> list[int | None]:

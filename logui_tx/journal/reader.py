@@ -33,8 +33,7 @@ _Place = tuple[Session, Record, bytes, int, int]
 """A message that waits for its turn: what :class:`StoredMessage` is made from."""
 
 
-@frozen
-class StoredMessage:
+class StoredMessage(msgspec.Struct, frozen=True, gc=False):
     """One stored message: ``count`` events of a session from ``first_seq`` on.
 
     ``segment`` and ``first_event`` (the place of its first event in the segment, from 0) make its events'

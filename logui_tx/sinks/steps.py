@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 from attrs import define, evolve, field, frozen
+from msgspec.structs import replace
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
@@ -75,9 +76,9 @@ class FieldStep:
         """See :meth:`IStep.record`."""
         where, *rest = self.path
         if where == "event":
-            return evolve(record, event=changed(record.event, rest, self.change))
+            return replace(record, event=changed(record.event, rest, self.change))
         if where == "appSpecificLogData":
-            return evolve(record, app_data=changed(record.app_data, rest, self.change))
+            return replace(record, app_data=changed(record.app_data, rest, self.change))
         return record
 
     def session(self, session: Session) -> Session:
