@@ -70,7 +70,7 @@ class FitsTests(SynchronousTestCase):
     )
     def test_any_number(self, sign: str, whole: str, part: str, e: str, exponent: str, around: bytes) -> None:
         number = sign + whole + part + (e + exponent if e else "")
-        fits = len(sign + whole + part) <= 400 and (not e or len(exponent) < 6 and int(exponent) <= 400)
+        fits = len(sign + whole + part) <= 400 and (not e or (len(exponent) < 6 and int(exponent) <= 400))
         self.assertEqual(fits_jsonb(around % number.encode()), fits)
 
     @given(any_text)
