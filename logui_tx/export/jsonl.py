@@ -21,18 +21,36 @@ from logui_tx.model import EventColumns
 
 _encode = msgspec.json.encode
 _END = b"}\n"
+_AT_ONCE = 256 * 1024
+"""About the bytes that are written together: a message alone would be a call to the system."""
 
 
 def write(selection: Selection, file: BinaryIO, tally: Tally) -> None:
     """Write the selection's records. Raises :class:`JournalError`, and OSError from the file."""
     identity = selection.reader.identity
+    waiting: list[bytes | msgspec.Raw] = []
+    messages: list[StoredMessage] = []
+
+    def write_waiting() -> None:
+        file.write(b"".join(waiting))
+        for message in messages:
+            tally.wrote(message)
+        waiting.clear()
+        messages.clear()
+
+    size = 0
     for message in selection.messages():
-        file.write(lines(message, identity.at(message.segment)))
-        tally.wrote(message)
+        waiting += lines(message, identity.at(message.segment))
+        messages.append(message)
+        size += len(message.message) + message.count * len(message.app_data)
+        if size >= _AT_ONCE:
+            write_waiting()
+            size = 0
+    write_waiting()
 
 
-def lines(message: StoredMessage, journal_id: str) -> bytes:
-    """A message's records, each on a line of its own with its end."""
+def lines(message: StoredMessage, journal_id: str) -> list[bytes | msgspec.Raw]:
+    """What, joined, is a message's records, each on a line of its own with its end."""
     events = columns_of(message)
     heads: Iterator[bytes]
     if events.app_data is None and None not in events.times:
@@ -40,9 +58,7 @@ def lines(message: StoredMessage, journal_id: str) -> bytes:
         heads = map(template.__mod__, zip(_places(message), count(message.first_seq), events.times))
     else:
         heads = _different_heads(message, events, journal_id)
-    return b"".join(
-        [piece for head, raw in zip(heads, events.raw, strict=True) for piece in (head, raw, _END)]
-    )
+    return [piece for head, raw in zip(heads, events.raw, strict=True) for piece in (head, raw, _END)]
 
 
 def _different_heads(message: StoredMessage, events: EventColumns, journal_id: str) -> Iterator[bytes]:

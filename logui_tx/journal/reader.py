@@ -14,7 +14,7 @@ from attrs import evolve, fields, frozen
 
 from logui_tx.errors import CorruptSegment, UnknownSession
 from logui_tx.journal.identity import read_identity
-from logui_tx.journal.segment import Kind, Record, SegmentReader, pack_session, slices
+from logui_tx.journal.segment import Kind, Record, SegmentReader, pack_session
 from logui_tx.model import Session
 
 MEMORY = 64 * 1024 * 1024
@@ -207,8 +207,9 @@ class JournalReader:
                 records, messages = self._segments.read(block)
             except CorruptSegment as error:
                 raise CorruptSegment(f"segment {segment}: {error}") from None
-            first_event = 0
-            for record, message in slices(records, messages):
+            first_event = at = 0
+            for record in records:
+                start, at = at, at + record.size
                 session = wanted.get(record.session)
                 if (
                     record.kind == Kind.EVENTS
@@ -218,7 +219,7 @@ class JournalReader:
                     and (since is None or record.received >= since)
                     and (until is None or record.received < until)
                 ):
-                    yield session, record, bytes(message), segment, first_event
+                    yield session, record, bytes(messages[start:at]), segment, first_event
                 first_event += record.count
 
     def _stored(
