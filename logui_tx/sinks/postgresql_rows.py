@@ -17,28 +17,25 @@ def copy_rows(batch: SinkBatch, jsonb: Callable[[bytes], str]) -> bytes:
     journal_id = escaped(batch.journal_id)
     # Most records of a batch share what is in force.
     app_data = {one: escaped(jsonb(one)) for one in {record.app_data for record in batch.records}}
-    rows = []
+    pieces: list[bytes] = []
     for record in batch.records:
         at = record.position
+        head = b"%b\t%d\t%d\t%b\t%d\t%b\t%b\t%b\t%b\t" % (
+            journal_id,
+            at.segment,
+            at.event,
+            _ids(record.application_id, record.flight_id, record.session_id),
+            record.seq,
+            _received(record.received_at),
+            _NULL if record.client_time is None else b"%d" % record.client_time,
+            _told(record.clock_offset, record.dialect),
+            app_data[record.app_data],
+        )
         written, text = jsonb(record.event), record.event.decode("utf-8", "replace")
         event_text = escaped(text)
-        rows.append(
-            b"%b\t%d\t%d\t%b\t%d\t%b\t%b\t%b\t%b\t%b\n"
-            % (
-                journal_id,
-                at.segment,
-                at.event,
-                _ids(record.application_id, record.flight_id, record.session_id),
-                record.seq,
-                _received(record.received_at),
-                _NULL if record.client_time is None else b"%d" % record.client_time,
-                _told(record.clock_offset, record.dialect),
-                app_data[record.app_data],
-                # Nearly always the two are the same.
-                event_text + b"\t" + event_text if written == text else escaped(written) + b"\t" + event_text,
-            )
-        )
-    return b"".join(rows)
+        # Nearly always the two are the same.
+        pieces += (head, event_text if written == text else escaped(written), b"\t", event_text, b"\n")
+    return b"".join(pieces)
 
 
 def escaped(text: str) -> bytes:
