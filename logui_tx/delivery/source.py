@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,7 +133,7 @@ class DeliverySource:
 def _reading(stretch: Stretch) -> Reading:
     found: list[Record] = []
     for part in stretch.parts:
-        found += islice(records(part.message, stretch.journal_id), part.start, part.stop)
+        found += records(part.message, stretch.journal_id)[part.start : part.stop]
     batch = SinkBatch(
         stretch.journal_id, stretch.first, stretch.after, tuple(found), tuple(stretch.sessions.values())
     )

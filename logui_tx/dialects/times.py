@@ -14,6 +14,7 @@ _ISO_8601 = re.compile(r"[\dW-]+[T ][\d:.,]+(Z|[+-][\d:]+)?", re.ASCII)
 # Years beyond those of datetime, as ECMAScript writes them; there is no year -000000.
 _FAR_YEAR = re.compile(r"(0000|\+\d{6}|-(?!000000)\d{6})(?=-)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLAIN_EPOCH = datetime(1970, 1, 1)
 _MILLISECOND = timedelta(milliseconds=1)
 _CYCLE = 146_097 * 86_400_000
 """The calendar repeats every 400 years, which are so many milliseconds."""
@@ -43,8 +44,8 @@ def to_iso_8601(milliseconds: int) -> str:
     Outside the years 0 to 9999 the year has a sign and six digits, as ECMAScript writes it.
     """
     try:
-        text = (_EPOCH + milliseconds * _MILLISECOND).isoformat(timespec="milliseconds")
-        return text.replace("+00:00", "Z")
+        moment = _PLAIN_EPOCH + timedelta(milliseconds=milliseconds)
+        return moment.isoformat(timespec="milliseconds") + "Z"
     except OverflowError:
         # Shift into datetime's range, then name the true year.
         cycles = milliseconds // _CYCLE
