@@ -27,7 +27,7 @@ from pathlib import Path
 from logui_tx.errors import DataFolderUnusable
 
 FILE = "journal.sqlite"
-VERSION = 3
+VERSION = 5
 """``PRAGMA user_version``; a higher one was written by a later release."""
 
 _BUSY_TIMEOUT = 10.0
@@ -132,6 +132,9 @@ def _statements(script: str) -> list[str]:
 _UPGRADES = {
     1: ["ALTER TABLE session ADD COLUMN client_started_at INTEGER", "DROP VIEW sessions", _VIEW],
     2: _statements(_SINKS),
+    3: [],
+    # Segments are written in another way; those that are there stay as they are.
+    4: [],
 }
 
 
@@ -191,6 +194,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"the journal {path} was written by a newer version of logui-tx "
             f"(format {version}, this one knows {VERSION})"
         )
+    if version == 0:
+        # A block ends somewhere within its last page, and the rest of that is lost.
+        connection.execute("PRAGMA page_size = 1024")
     _use_write_ahead_log(connection)
     connection.execute("PRAGMA synchronous = FULL")
     # Deleted sessions must not stay readable in free pages.
