@@ -47,3 +47,17 @@ def lock(folder: Path) -> IO[str]:
         os.ftruncate(file.fileno(), 0)
         os.write(file.fileno(), f"{os.getpid()}\n".encode())
     return file
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a server uses the folder now."""
+    try:
+        file = (folder / LOCK).open("rb")
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False

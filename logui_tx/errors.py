@@ -31,7 +31,8 @@
     └── JournalError
         ├── CorruptSegment          a checksum or a length does not hold
         ├── UnknownSession
-        └── UnknownSink
+        ├── UnknownSink
+        └── SinkInUse               a server delivers to the sink
 """
 
 from __future__ import annotations
@@ -199,3 +200,7 @@ class UnknownSession(JournalError):
 
 class UnknownSink(JournalError):
     """The journal was never delivered to a sink of this name."""
+
+
+class SinkInUse(JournalError):
+    """A running server delivers to the sink: it cannot be forgotten."""

@@ -212,7 +212,9 @@ class ISink(Interface):
         """Called before each :meth:`write`; None where there is nothing to prepare.
 
         What it fires with is saved with the batch's bounds before the batch is written; after a crash,
-        :meth:`open` is given it and the same batch is offered first. Fails as :meth:`write`.
+        :meth:`open` is given it and the same batch is offered first. Fails as :meth:`write`. Where it is
+        b"", or nothing was prepared, a dead letter of which nobody knows how far it went is offered again
+        after other batches; otherwise before.
         """
 
     def write(batch: SinkBatch) -> Deferred[bytes]:
@@ -229,6 +231,14 @@ class ISink(Interface):
         """Let go of everything; fires with None. Nothing is written meanwhile. Idempotent."""
 
 
+class ISinkToldOfSaves(ISink):
+    """A sink that must know from when on it is not offered again what it has written."""
+
+    def saved() -> None:
+        """What the last :meth:`write` fired with is saved, with the batch's end. Not called where it is not
+        known: then :meth:`open` or :meth:`write` is what comes next."""
+
+
 class ISinkMaker(Interface):
     """A kind of sink: a plugin in ``logui_tx.plugins``, or an entry point in the group ``logui_tx.sinks``."""
 
@@ -242,7 +252,7 @@ class ISinkMaker(Interface):
 
 
 class IStep(Interface):
-    """Something done to each record and session on its way to a sink."""
+    """Something done to each record and session on its way to a sink; in a thread, one thing at a time."""
 
     def record(record: Record) -> Record | None:
         """The record as it goes on, or None where it does not; pure but for what earlier records told.

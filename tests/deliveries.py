@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.delivery.delivery import SinkDelivery
 from logui_tx.delivery.source import DeliverySource
+from logui_tx.delivery.stepping import Stepping
 from logui_tx.errors import NotStored
 from logui_tx.interfaces import ISink, IStep
 from logui_tx.journal import cursors
@@ -66,12 +67,16 @@ class DeliveryTestCase(SynchronousTestCase):
     ) -> SinkDelivery:
         """A delivery that has begun."""
         self.sink: Any = sink or FakeSink(self.place)
+
+        def now() -> int:
+            return NOW + round(self.clock.seconds() * 1000)
+
         delivery = SinkDelivery(
             self.clock,
-            lambda: NOW + round(self.clock.seconds() * 1000),
+            now,
             SinkOptions("sink", **{**self.options, **options}),
             self.sink,
-            steps or [],
+            Stepping(steps or [], self.in_thread, now),
             DirectSource(self.connection),
             self.save,
             begin or Position(),
@@ -79,6 +84,9 @@ class DeliveryTestCase(SynchronousTestCase):
         delivery.start()
         self.addCleanup(lambda: self.successResultOf(Deferred.fromCoroutine(delivery.stop())))
         return delivery
+
+    def in_thread(self, do: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return execute(do, *arguments)
 
     def crash(self, delivery: SinkDelivery) -> None:
         """It ends where it is; the sink is not closed."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from logui_tx.data_folder import lock
 from logui_tx.journal import cursors
 from logui_tx.journal.cursors import DeadLetter
 from logui_tx.journal.schema import open_journal, transaction
@@ -77,7 +78,7 @@ class SinkCommandTests(ExportCommandTestCase):
 
     def test_retry(self) -> None:
         self.assertIn("2 dead letters", self.succeeds("sink", "retry", "a"))
-        self.assertEqual(self.cursor().retries, 2)
+        self.assertTrue(self.cursor().retry)
 
     def test_rewind(self) -> None:
         times = self.connection.execute("SELECT first_received FROM segment ORDER BY id").fetchall()
@@ -101,6 +102,19 @@ class SinkCommandTests(ExportCommandTestCase):
         self.succeeds("sink", "forget", "a", "--yes")
         self.assertEqual([one["name"] for one in self.json("sink", "status")], ["b\x1b[31m"])
         self.assertEqual(cursors.dead_letters(self.connection, "a"), [])
+
+    def test_forget_what_a_server_delivers_to(self) -> None:
+        """It would begin anew at the journal's end, without what it lacks."""
+        with transaction(self.connection):
+            cursors.configure(self.connection, ["a"])
+        with lock(self.folder):
+            result = self.invoke("sink", "forget", "a", "--yes")
+            self.assertEqual(result.exit_code, 1)
+            self.assertIn("the server delivers to 'a': take it out of the configuration", result.stderr)
+            self.assertEqual(self.cursor().dead_letters, 2)
+            self.succeeds("sink", "forget", "b\x1b[31m", "--yes")
+        self.succeeds("sink", "forget", "a", "--yes")
+        self.assertEqual(self.json("sink", "status"), [])
 
     def test_an_unknown_sink(self) -> None:
         for command in (["pause"], ["resume"], ["retry"], ["letters"], ["forget"], ["rewind", "--to", "end"]):

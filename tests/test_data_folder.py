@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx import data_folder
-from logui_tx.data_folder import LOCK, lock, make
+from logui_tx.data_folder import LOCK, in_use, lock, make
 from logui_tx.errors import DataFolderUnusable
 
 HOLDER = """
@@ -104,3 +104,11 @@ class LockTests(SynchronousTestCase):
         error = self.assertRaises(DataFolderUnusable, lock, self.folder)
         self.assertIn(str(self.folder), str(error))
         self.assertRaises(DataFolderUnusable, lock, self.folder / "absent")
+
+    def test_whether_it_is_in_use(self) -> None:
+        self.assertFalse(in_use(self.folder / "none"))
+        self.assertFalse(in_use(self.folder))
+        with lock(self.folder):
+            self.assertTrue(in_use(self.folder))
+        self.assertFalse(in_use(self.folder))
+        lock(self.folder).close()

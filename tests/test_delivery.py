@@ -1,6 +1,5 @@
 """One sink's delivery: in order, once, whatever happens at the other end."""
 
-from itertools import pairwise
 from typing import Any
 
 from attrs import evolve
@@ -8,12 +7,12 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from logui_tx.delivery.delivery import POLL
-from logui_tx.delivery.halving import halves
+from logui_tx.delivery.told import own_state
 from logui_tx.errors import SinkAway
 from logui_tx.interfaces import IStep
 from logui_tx.journal import cursors
 from logui_tx.model import Position, Record, Session, SinkBatch
-from logui_tx.testing import FakeSink, make_record, make_session
+from logui_tx.testing import FakeSink, make_record
 from tests.deliveries import DeliveryTestCase
 from tests.journals import NOW
 
@@ -61,6 +60,29 @@ class BatchTests(DeliveryTestCase):
         self.assertEqual(self.numbers(), [1, 2])
         self.assertEqual(len(self.place.batches), 1)
         self.assertEqual(delivery.progress.behind, 0)
+
+    def test_a_full_batch_is_not_waited_with(self) -> None:
+        delivery = self.deliver(batch=10, batch_age=60.0)
+        session = self.journal.session("a")
+        for n in range(25):
+            session.send(n)
+            self.journal.commit()
+            delivery.wake(1)
+        self.assertEqual(len(self.place.batches[0].records), 10)
+        self.assertGreaterEqual(len(self.numbers()), 20)
+        self.clock.pump([1] * 61)
+        self.assertEqual(self.numbers(), list(range(25)))
+
+    def test_an_operator_while_a_batch_is_gathered(self) -> None:
+        delivery = self.deliver(batch_age=600.0)
+        self.journal.session("a").send(1)
+        self.journal.commit()
+        delivery.wake(1)
+        self.clock.pump([POLL] * 3)
+        with self.connection:
+            cursors.pause(self.connection, "sink", True)
+        self.clock.pump([POLL] * 2)
+        self.assertTrue(delivery.progress.paused)
 
     def test_a_new_sink_begins_where_it_is_told(self) -> None:
         self.journal.session("a").send(1)
@@ -174,7 +196,7 @@ class FailureTests(DeliveryTestCase):
         self.assertEqual(sorted(self.numbers()), [n for n in range(40) if n != 13])
         self.assertEqual(set(self.place.sessions), {"a", "b"})
         (letter,) = cursors.dead_letters(self.connection, "sink")
-        self.assertEqual((letter.event, self.cursor().retries), (13, 0))
+        self.assertEqual((letter.event, self.cursor().retry), (13, False))
 
     def test_half_of_a_batch_was_taken(self) -> None:
         """The cursor is between the halves; the rest follows when the sink is back."""
@@ -209,7 +231,9 @@ class FailureTests(DeliveryTestCase):
         self.clock.advance(60)
         self.assertEqual(self.numbers(), [1, 2])
         self.assertEqual(self.cursor().position, Position(3))
-        self.assertEqual(self.sink.opened, [b"", before], "what it told meanwhile was not kept")
+        self.assertEqual(
+            self.sink.opened, [b"", own_state(before, "")], "what it told meanwhile was not kept"
+        )
 
 
 class PreparedTests(DeliveryTestCase):
@@ -360,26 +384,3 @@ class StopTests(DeliveryTestCase):
         self.stop(delivery)
         self.successResultOf(drained)
         self.assertEqual(self.cursor().position, Position(0))
-
-
-class HalvesTests(DeliveryTestCase):
-    def test_down_to_single_ones(self) -> None:
-        records = tuple(make_record(n) for n in range(1, 6))
-        sessions = tuple(make_session(f"s{n}") for n in range(3))
-        whole = SinkBatch("j", Position(1), Position(2), records, sessions)
-        left, single = [whole], []
-        ids: dict[str, object] = {}
-        while left:
-            batch = left.pop(0)
-            what = batch.records or batch.sessions
-            self.assertEqual(ids.setdefault(batch.id, what), what)
-            if len(batch.records) + len(batch.sessions) == 1:
-                single.append(batch)
-            else:
-                left = [*halves(batch), *left]
-        self.assertEqual(
-            [one for batch in single for one in (*batch.sessions, *batch.records)], [*sessions, *records]
-        )
-        for before, after in pairwise(single):
-            self.assertEqual(before.after, after.first)
-        self.assertEqual((single[0].first, single[-1].after), (Position(1), Position(2)))

@@ -1,5 +1,6 @@
 """Sinks and steps that do not keep their promises: nobody else is to suffer from it."""
 
+from asyncio import CancelledError
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,6 +12,7 @@ from logui_tx.errors import SinkAway
 from logui_tx.interfaces import IStep
 from logui_tx.journal import cursors
 from logui_tx.journal.erase import erase_session
+from logui_tx.journal.schema import journal_id
 from logui_tx.model import Position, Record, Session, SinkBatch
 from logui_tx.testing import FakeSink
 from tests.deliveries import DeliveryTestCase
@@ -33,15 +35,16 @@ class OddSink(FakeSink):
 
 @implementer(IStep)
 class BadStep:
-    """Cannot do with anything, until it is mended."""
+    """Cannot do with anything, or ``only`` with one event, until it is mended."""
 
     mended = False
+    only: int | None = None
 
     def record(self, record: Record) -> Record:
-        return self._unless_mended(record)
+        return record if self.only not in (None, record.seq) else self._unless_mended(record)
 
     def session(self, session: Session) -> Session:
-        return self._unless_mended(session)
+        return session if self.only is not None else self._unless_mended(session)
 
     def _unless_mended(self, it: Any) -> Any:
         if not self.mended:
@@ -50,6 +53,9 @@ class BadStep:
 
 
 class FaultTests(DeliveryTestCase):
+    def record_id(self, segment: int, event: int) -> str:
+        return f"{journal_id(self.connection)}-{segment}-{event}"
+
     def one_event(self) -> None:
         self.journal.session("a").send(1)
         self.journal.commit()
@@ -79,6 +85,20 @@ class FaultTests(DeliveryTestCase):
             self.clock.pump([60] * 62)
             self.assertIsNone(delivery.progress.trouble, odd)
             self.crash(delivery)
+
+    def test_what_is_no_exception(self) -> None:
+        """A delivery that ended by it would say nothing, and nobody would begin it again."""
+        self.one_event()
+        for odd in (CancelledError(), SystemExit(3), KeyboardInterrupt()):
+            self.place.away = odd  # type: ignore[assignment]
+            delivery = self.deliver()
+            self.assertIn(type(odd).__name__, delivery.progress.trouble or "")
+            self.assertEqual(len(self.flushLoggedErrors(type(odd))), 1)
+            self.place.away = None
+            self.clock.pump([60] * 2)
+            self.assertIsNone(delivery.progress.trouble)
+            self.crash(delivery)
+        self.assertEqual(self.numbers(), [1])
 
     def test_an_end_that_fails_or_never_comes(self) -> None:
         self.one_event()
@@ -117,11 +137,52 @@ class FaultTests(DeliveryTestCase):
         self.assertEqual(set(self.place.sessions), {"a", "b"})
         self.assertEqual(self.cursor().dead_letters, 0)
 
+    def test_a_step_fails_while_the_sink_is_away(self) -> None:
+        """What waits for the sink is no dead letter yet: it may be delivered after all, and then once."""
+        self.journal.session("a").send(1, 2)
+        self.journal.commit()
+        step = BadStep()
+        step.only = 1
+        self.place.refused = {self.record_id(1, 1)}
+        self.crash(self.deliver(sink=FakeSink(self.place, held=True), steps=[step]))
+        self.assertEqual(cursors.dead_letters(self.connection, "sink"), [])
+        step.mended = True
+        self.deliver(steps=[step])
+        self.assertEqual(self.numbers(), [1])
+        self.assertEqual([one.event for one in cursors.dead_letters(self.connection, "sink")], [1])
+
+    def test_a_batch_comes_again_as_it_was_without_what_a_step_failed_on(self) -> None:
+        """Who knows batches by their ids would not look at what is new in it: it would be lost."""
+        self.journal.session("a").send(1, 2, 3)
+        self.journal.commit()
+        step = BadStep()
+        step.only = 2
+        sink = FakeSink(self.place, prepares=True, held=True)
+        self.crash(self.deliver(sink=sink, steps=[step]))
+        ((batch, _),) = sink._waiting
+        step.mended = True
+        with self.connection:
+            cursors.retry(self.connection, "sink")
+        self.deliver(sink=FakeSink(self.place, prepares=True), steps=[step])
+        self.assertEqual(self.place.batches[0], batch)
+        self.assertEqual((self.numbers(), self.cursor().dead_letters), ([1, 3, 2], 0))
+
+    def test_a_dead_letter_that_is_rewound_to(self) -> None:
+        self.journal.session("a").send(1, 2)
+        self.journal.commit()
+        step = BadStep()
+        self.deliver(steps=[step])
+        self.assertEqual(self.cursor().dead_letters, 3)
+        step.mended = True
+        with self.connection:
+            cursors.rewind(self.connection, "sink", Position())
+        self.clock.pump([POLL] * 2)
+        self.assertEqual((self.numbers(), self.cursor().dead_letters), ([1, 2], 0))
+
     def test_a_batch_in_doubt_comes_before_dead_letters(self) -> None:
         self.journal.session("a").send(1, 2)
         self.journal.commit()
-        (journal,) = self.connection.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
-        self.place.refused = {f"{journal}-1-0"}
+        self.place.refused = {self.record_id(1, 0)}
         self.crash(self.deliver(sink=FakeSink(self.place, prepares=True)))
         self.journal.session("b").send(3)
         self.journal.commit()
@@ -196,7 +257,8 @@ class BoundTests(DeliveryTestCase):
         erase_session(self.journal.folder, "s0")
         with self.connection:
             cursors.rewind(self.connection, "sink", second.first)
-            cursors.prepared(self.connection, "sink", self.cursor().generation, second.after, b"")
+            generation = self.cursor().generation
+            cursors.prepared(self.connection, "sink", generation, second, second.after, [], b"")
         self.place.batches.clear()
         self.deliver(sink=FakeSink(self.place, prepares=True), batch=2)
         seen = [[one.id for one in batch.sessions] for batch in self.place.batches]
@@ -212,6 +274,24 @@ class BoundTests(DeliveryTestCase):
         self.deliver(batch_bytes=50_000)
         self.assertEqual(self.numbers(), list(range(20)))
         self.assertLessEqual(max(len(batch.records) for batch in self.place.batches), 5)
+
+    def test_one_message_of_many_events_under_large_data(self) -> None:
+        """It is cut where the bytes are full; each event counts with its data."""
+        session = self.journal.session("s", app_data=b'{"x":"%b"}' % (b"y" * 10_000))
+        session.send(*range(100)).send(100).end()
+        self.journal.commit()
+        delivery = self.deliver(batch_bytes=50_000)
+        self.assertEqual(self.numbers(), list(range(101)))
+        self.assertLessEqual(max(len(batch.records) for batch in self.place.batches), 5)
+        self.assertEqual([len(batch.sessions) for batch in self.place.batches if batch.sessions], [1])
+        self.assertEqual((self.cursor().position, delivery.progress.behind), (Position(2), 0))
+        for odd in (1, 9_999, 10_049, 33_333):
+            self.crash(delivery)
+            self.place.records.clear()
+            with self.connection:
+                cursors.rewind(self.connection, "sink", Position())
+            delivery = self.deliver(batch_bytes=odd)
+            self.assertEqual(self.numbers(), list(range(101)), odd)
 
     def test_what_stands_before_a_damaged_segment(self) -> None:
         for n in range(4):

@@ -71,3 +71,11 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.ask(figures(), "192.0.2.1", X_Forwarded_For="127.0.0.1")[0], 403)
         self.assertEqual(self.ask(figures(), "10.1.2.3", X_Forwarded_For="127.0.0.1")[0], 200)
         self.assertEqual(self.ask(figures(), "10.1.2.3")[0], 403)
+
+    def test_odd_wishes(self) -> None:
+        """What no version is, or one that nobody knows, gets the usual text."""
+        for version in ("abc", "1.x", "", "-1", "9.9.9", "0.0.1", "1" * 5000):
+            for kind in ("application/openmetrics-text", "text/plain"):
+                for more in ("", ";escaping=odd", ";escaping="):
+                    status, found = self.ask(figures(), Accept=f"{kind};version={version}{more}, */*")
+                    self.assertEqual((status, found["logui_connections"]), (200, 3))

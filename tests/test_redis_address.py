@@ -168,6 +168,17 @@ class BadAddressTests(SynchronousTestCase):
         for port in (0, 65536, 99999999):
             self.assert_bad(f"redis://:{SECRET}@host:{port}/0", "the port is a number")
 
+    def test_what_is_no_host(self) -> None:
+        for host in ("h,h2", "a..b", ".", "h%25", "a%20b", "h%5C", "h%00", "a" * 64, "a." * 130 + "b"):
+            self.assert_bad(f"redis://:{SECRET}@{host}/0", "a host is expected")
+        for host in ("xn--", "a_b"):
+            # Where TLS compares names, they must be names.
+            with self.assertRaisesRegex(BadOption, "^session-store: a host is expected"):
+                read_address(f"rediss://:{SECRET}@{host}/0").endpoint(MemoryReactorClock())
+            read_address(f"redis://:{SECRET}@{host}/0").endpoint(MemoryReactorClock())
+        for host in ("r\u00fcdis.example.org", "host.", "[::1]"):
+            read_address(f"rediss://{host}/0").endpoint(MemoryReactorClock())
+
     def test_a_user_alone(self) -> None:
         self.assert_bad(f"redis://{SECRET}@host", "a user without a password")
 

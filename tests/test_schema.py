@@ -12,9 +12,11 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import DataFolderUnusable
-from logui_tx.journal import schema
+from logui_tx.journal import cursors, schema
+from logui_tx.journal.cursors import DeadLetter
 from logui_tx.journal.reader import JournalReader
 from logui_tx.journal.schema import FILE, VERSION, journal_id, open_journal, open_reader
+from logui_tx.model import Position
 
 # Opens a journal in each folder of stdin, as soon as it is named, and says its id.
 OPENER = """
@@ -98,6 +100,24 @@ class SchemaTests(SynchronousTestCase):
             self.assertEqual([name for _, name, *_ in again.execute("PRAGMA table_info(sessions)")], columns)
             session = JournalReader(again).session("id")
             self.assertEqual((session.started_at, session.client_started_at), (5, None))
+
+    def test_dead_letters_of_the_third_layout_are_counted(self) -> None:
+        third = self.open()
+        for name in ("dead_letter_more", "dead_letter_less"):
+            third.execute(f"DROP TRIGGER {name}")
+        for name in ("dead_letter_retry", "dead_letter_session"):
+            third.execute(f"DROP INDEX {name}")
+        third.execute("ALTER TABLE sink DROP COLUMN dead_letters")
+        cursors.add(third, "a", Position())
+        letters = [DeadLetter(1, event, "s", 5, "bad") for event in (None, 0, 1)]
+        third.executemany(
+            "INSERT INTO dead_letter (sink, segment, event, session, at, reason) VALUES ('a', ?, ?, ?, ?, ?)",
+            [(one.segment, one.event, one.session_id, one.at, one.reason) for one in letters],
+        )
+        third.execute("PRAGMA user_version = 3")
+        found = cursors.cursor(self.open(False), "a")
+        assert found is not None
+        self.assertEqual((found.dead_letters, found.retry), (3, False))
 
     def test_each_journal_has_its_own_id(self) -> None:
         with TemporaryDirectory() as other, closing(open_journal(Path(other), create=True)) as connection:

@@ -12,7 +12,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.delivery.find import sink_makers
-from logui_tx.errors import BadOption, RecordsRefused
+from logui_tx.errors import BadOption, RecordsRefused, SinkAway
 from logui_tx.sinks import clickhouse_tables as tables
 from logui_tx.sinks.clickhouse import ClickHouseSink, parts
 from logui_tx.sinks.clickhouse_http import ClickHouseError
@@ -97,6 +97,31 @@ class RefusalTests(SynchronousTestCase):
             self.assertIsInstance(found, RecordsRefused)
             self.assertIn(why, str(found))
             self.assertNotIn("secret", str(found))
+
+    def test_nor_of_what_may_pass(self) -> None:
+        """The trouble is logged, and shown to operators."""
+        sink = make("clickhouse://db/events")
+        for status, code, text, why in (
+            (500, 241, "Code: 241. Memory limit: (at row 1) my secret", "500: 241 MEMORY_LIMIT_EXCEEDED"),
+            (500, 4711, "Code: 4711. secret (SECRET)", "500: 4711"),
+            (502, 0, "<html>secret</html>", "answered 502 Bad Gateway"),
+            (599, 0, "secret", "answered 599"),
+            (
+                404,
+                16,
+                "Code: 16. DB::Exception: No such column clock_offset in table default.t. secret",
+                "404: 16 NO_SUCH_COLUMN_IN_TABLE: clock_offset",
+            ),
+            (
+                404,
+                16,
+                "Code: 16. DB::Exception: No such column secret in table default.t",
+                "404: 16 NO_SUCH_COLUMN_IN_TABLE",
+            ),
+        ):
+            found = sink._explained(ClickHouseError(status, code, text, 7.0))
+            assert isinstance(found, SinkAway)
+            self.assertEqual((str(found), found.retry_after), (why, 7.0))
 
 
 class StatementTests(SynchronousTestCase):

@@ -16,8 +16,9 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from logui_tx.delivery.find import sink_makers
-from logui_tx.errors import BadOption, SinkAway
+from logui_tx.errors import BadOption, RecordsRefused, SinkAway
 from logui_tx.interfaces import ISink
+from logui_tx.sinks import jsonl
 from logui_tx.sinks.jsonl import RESTED, JsonLines
 from logui_tx.sinks.line_files import LineFiles
 from logui_tx.sinks.uri import read_uri
@@ -174,6 +175,23 @@ class SinkTests(TestCase):
         with self.assertRaisesRegex(SinkAway, "another journal's events"):
             await sink.write(make_batch(made([4])))
 
+    async def test_a_journal_from_a_backup_with_an_empty_folder(self) -> None:
+        """As docs/operations.md has it: nothing is cut in the old one."""
+        sink = await self.opened("?rotate=1")
+        backup = b""
+        for number in (1, 2, 3):
+            state = await sink.write(make_batch(made([number])))
+            sink.saved()
+            backup = backup or state
+        await sink.close()
+        before = self.folder.rename(self.folder.with_name("before"))
+        self.folder.mkdir()
+        sink = await self.opened("?rotate=1", backup)
+        await sink.write(make_batch(made([2])))
+        await sink.write(evolve(make_batch(made([3])), journal_id="fresh"))
+        self.assertEqual(self.kept(), [2, 3])
+        self.assertEqual([json.loads(line)["seq"] for line in lines(before, "events")], [1, 2, 3])
+
     async def test_after_a_failure_the_good_length(self) -> None:
         sink = await self.opened()
         await sink.write(make_batch(made([1])))
@@ -233,6 +251,19 @@ class SinkTests(TestCase):
             ],
         )
 
+    async def test_a_batch_for_too_many_files(self) -> None:
+        """It is taken in halves, so that the state can be saved; one record always is."""
+        self.patch(jsonl, "MOST_OPEN", 2)
+        sink = await self.opened()
+        flights = [evolve(record, flight_id=f"f{record.seq}") for record in made([1, 2, 3])]
+        with self.assertRaisesRegex(RecordsRefused, "too many files for one batch: 3"):
+            await sink.write(make_batch(flights))
+        self.assertEqual(self.kept(), [])
+        await sink.write(make_batch(flights[:2]))
+        self.patch(jsonl, "MOST_OPEN", 0)
+        await sink.write(make_batch(flights[2:]))
+        self.assertEqual(self.kept(), [1, 2, 3])
+
     async def test_looking_does_not_disturb(self) -> None:
         sink = await self.opened()
         await sink.write(make_batch(made([1])))
@@ -247,6 +278,7 @@ class SinkTests(TestCase):
         now = reactor.seconds()
         for number in (1, 2):
             await sink.write(make_batch(made([number])))
+            sink.saved()
             self.patch(sink._files, "_now", lambda: now + 2 * RESTED)
             await sink._in_thread(sink._finish_resting)
             self.assertEqual(len(list(self.folder.glob("*.jsonl"))), number)

@@ -72,6 +72,24 @@ class UriTests(SynchronousTestCase):
         found = settings("kafka://b/logs?setting=linger.ms=20&setting=broker.address.family=v4")
         self.assertEqual((found.client["linger.ms"], found.client["broker.address.family"]), ("20", "v4"))
 
+    def test_what_is_set_already_has_several_names(self) -> None:
+        for name in (
+            "metadata.broker.list",
+            "request.required.acks",
+            "topic.acks",
+            "topic.request.required.acks",
+            "compression.codec",
+            "delivery.timeout.ms",
+            "sasl.mechanisms",
+            "isolation.level",
+            "logger",
+            "default.topic.config",
+        ):
+            with self.subTest(name), self.assertRaisesRegex(BadOption, f"{name} is the sink's own"):
+                make(f"kafka://b1/logs?setting={name}=1")
+        found = settings("kafka://b/logs?setting=topic.metadata.refresh.interval.ms=5000")
+        self.assertEqual(found.client["topic.metadata.refresh.interval.ms"], "5000")
+
     def test_what_would_be_right(self) -> None:
         with TemporaryDirectory() as folder:
             missing = Path(folder) / "ca.pem"
@@ -90,6 +108,8 @@ class UriTests(SynchronousTestCase):
                 ("kafka://b1/logs?security=sasl_ssl", "kafka://user:password@"),
                 (f"kafka://logui:{PASSWORD}@b1/logs?security=ssl", "takes no user"),
                 ("kafka://b1/logs?timeout=1h", "at most 300 s"),
+                ("kafka://b1/logs?max-message=2GB", "max-message: at most 1000000000 are expected$"),
+                ("kafka://b1/logs?max-message=1GB", "max-message: at most 1000000000 are expected$"),
                 ("kafka://b1/logs?setting=linger.ms", "setting=name=value"),
                 ("kafka://b1/logs?setting=acks=1", "acks is the sink's own"),
                 ("kafka://b1/logs?setting=no.such.thing=1", "no.such.thing"),
@@ -99,6 +119,7 @@ class UriTests(SynchronousTestCase):
                 with self.assertRaisesRegex(BadOption, f"^sink: kafka: .*{hint}", msg=uri) as caught:
                     make(uri)
                 self.assertNotIn(PASSWORD, str(caught.exception))
+                self.assertNotIn("\n", str(caught.exception))
 
 
 class MessageTests(SynchronousTestCase):

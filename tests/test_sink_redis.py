@@ -42,6 +42,10 @@ class AddressTests(SynchronousTestCase):
     def test_what_is_no_place(self) -> None:
         for uri, why in (
             ("redis:", "a host is expected: redis://host:6379/0"),
+            (f"rediss://:{SECRET}@h,h2/0", "a host is expected: redis://host:6379/0"),
+            (f"rediss://:{SECRET}@a..b/0", "a host is expected: redis://host:6379/0"),
+            (f"rediss://:{SECRET}@xn--/0", "a host is expected: redis://host:6379/0"),
+            (f"rediss://:{SECRET}@{'a' * 300}/0", "a host is expected: redis://host:6379/0"),
             (f"redis://{SECRET}@host", "a user without a password"),
             (f"redis://:{SECRET}@host/1/2", "the path is the number of a database"),
             (f"redis://:{SECRET}@host/x", "the database is a number"),

@@ -15,7 +15,7 @@ from logui_tx.delivery.find import make_steps, step_makers
 from logui_tx.errors import BadOption
 from logui_tx.interfaces import IStep, IStepMaker
 from logui_tx.model import Record
-from logui_tx.sinks.steps import canonical, changed, shortened
+from logui_tx.sinks.steps import FieldStep, canonical, changed, shortened
 from logui_tx.testing import make_record, make_session
 from tests.test_export_records import names, unhurried, values
 
@@ -56,6 +56,27 @@ class FieldTests(StepsTestCase):
         self.assertEqual(self.record("drop:event").event, b"{}")
         self.assertEqual(self.record("drop:appSpecificLogData.condition").app_data, b"{}")
 
+    def test_application_specific_data_in_an_event(self) -> None:
+        """Each event of LogUI 0.5 bears it, too."""
+        event = b'{"applicationSpecificData":{"user":"anna","n":1},"n":2}'
+
+        def told(step: str, dialect: str = "logui-0.5") -> tuple[bytes, bytes]:
+            found = self.record(step, event, dialect=dialect, app_data=b'{"user":"anna"}')
+            return found.app_data, found.event
+
+        self.assertEqual(
+            told("drop:appSpecificLogData.user"), (b"{}", b'{"applicationSpecificData":{"n":1},"n":2}')
+        )
+        self.assertEqual(told("drop:appSpecificLogData"), (b"{}", b'{"n":2}'))
+        # To others it says nothing.
+        self.assertEqual(told("drop:appSpecificLogData.user", "kraken"), (b"{}", event))
+        with TemporaryDirectory() as folder:
+            key = Path(folder) / "key"
+            key.write_text("k" * 16)
+            data, after = told(f"hash:appSpecificLogData.user@{key}")
+        self.assertNotIn(b"anna", after)
+        self.assertIn(data[1:-1], after)
+
     def test_what_is_not_there(self) -> None:
         for path in ("event.x", "appSpecificLogData.x", "referrer"):
             found = self.record(f"drop:{path}")
@@ -68,6 +89,20 @@ class FieldTests(StepsTestCase):
         self.assertEqual(self.step("drop:appSpecificLogData.condition").session(session).app_data, b"{}")
         for step in ("drop:event.a", "drop:origin", "sample:5"):
             self.assertEqual(self.step(step).session(session), session)
+
+    def test_the_same_data_is_changed_once(self) -> None:
+        """All events of a session have it, and it may be much larger than they are."""
+        asked: list[bytes] = []
+
+        def change(value: bytes) -> bytes:
+            asked.append(value)
+            return b"0"
+
+        step = FieldStep(["appSpecificLogData", "user"], change)
+        for data in (b'{"user":1}', b'{"user":2}') * 50:
+            found = step.record(evolve(make_record(1), app_data=bytes(bytearray(data))))
+            self.assertEqual(found.app_data, b'{"user":0}')
+        self.assertEqual(asked, [b"1", b"2"])
 
     def test_hash(self) -> None:
         folder = Path(self.enterContext(TemporaryDirectory()))

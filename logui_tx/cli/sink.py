@@ -11,7 +11,8 @@ import click
 from logui_tx.cli.context import Context, pass_context
 from logui_tx.cli.output import json_option, moment, print_json, print_table, printable, quoted, yes_option
 from logui_tx.cli.times import read_time
-from logui_tx.errors import UnknownSink
+from logui_tx.data_folder import in_use
+from logui_tx.errors import SinkInUse, UnknownSink
 
 if TYPE_CHECKING:
     from logui_tx.journal.cursors import Cursor
@@ -194,11 +195,20 @@ def rewind(context: Context, name: str, place: str | int, yes: bool) -> None:
 @yes_option
 @pass_context
 def forget(context: Context, name: str, yes: bool) -> None:
-    """Forget how far a sink is, and its dead letters: for one that is not used any more."""
+    """Forget how far a sink is, and its dead letters: for one that is not used any more.
+
+    A server that delivers to it would begin anew at the end: first take it out of the configuration.
+    """
     from logui_tx.journal import cursors
 
     with context.journal() as reader:
         _known(reader.connection, name)
+        configured = cursors.configured(reader.connection)
+    if configured is not None and name in configured and in_use(context.data_dir):
+        raise SinkInUse(
+            f"the server delivers to {name!r}: take it out of the configuration and start the server again,"
+            " or use logui sink pause or rewind"
+        )
     if not yes:
         click.confirm(f"Forget the sink {quoted(name)} and its dead letters?", abort=True, err=True)
     with context.journal_changes() as connection:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from logui_tx.delivery.delivery import SinkDelivery
 from logui_tx.delivery.find import make_steps, sink_makers, step_makers
 from logui_tx.delivery.progress import LEFT_BEHIND, Progress
 from logui_tx.delivery.source import DeliverySource
+from logui_tx.delivery.stepping import Stepping
 from logui_tx.errors import BadOption, JournalError, NotStored
 from logui_tx.interfaces import ISink, ISinkMaker, IStep
 from logui_tx.journal import cursors
@@ -22,9 +25,11 @@ from logui_tx.journal.entry import Entry, SessionHandle, SessionRow
 from logui_tx.journal.work import Work
 from logui_tx.model import Position, SinkURI
 from logui_tx.sinks.uri import SinkOptions, read_uri
+from logui_tx.threads import daemon_pool
 
 log = Logger()
 
+_T = TypeVar("_T")
 _NOBODY = SessionHandle(SessionRow("", "", "", "", 0))
 
 
@@ -51,6 +56,8 @@ class Deliveries:
         self._now: Callable[[], int]
         self._deliveries: list[SinkDelivery] = []
         self._drained: Deferred[Any] | None = None
+        # A sink's steps hold up nobody else's.
+        self._threads = daemon_pool("steps", max(1, len(self._made)))
 
     def start(self, end: Position, now: Callable[[], int]) -> None:
         """Begin to deliver. The journal is writing by now, and ends at ``end`` yet; ``now`` gives UNIX ms."""
@@ -67,7 +74,7 @@ class Deliveries:
                 now,
                 made.options,
                 made.sink,
-                made.steps,
+                Stepping(made.steps, self._in_thread, now),
                 self._source,
                 self._save,
                 Position() if made.options.start == "beginning" else end,
@@ -117,11 +124,20 @@ class Deliveries:
         await DeferredList(stops, consumeErrors=True)
         if self._source is not None:
             await self._source.stop()
+        if self._threads.started:
+            # Which waits for its threads: for a step that never comes back nobody does.
+            Thread(target=self._threads.stop, daemon=True).start()
 
     def hurry(self) -> None:
         """Do not wait for sinks any longer."""
         if self._drained is not None:
             self._drained.cancel()
+
+    def _in_thread(self, do: Callable[..., _T], *arguments: Any) -> Deferred[_T]:
+        if not self._threads.started:
+            self._threads.start()
+        doing: Deferred[_T] = deferToThreadPool(self._reactor, self._threads, do, *arguments)
+        return doing
 
     def _save(self, work: Callable[..., None], *arguments: object) -> Deferred[None]:
         def do(connection: sqlite3.Connection) -> None:

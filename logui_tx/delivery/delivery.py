@@ -12,25 +12,28 @@ Every round looks at the cursor as the journal has it: operators may have paused
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import uniform
 from typing import Protocol
 
 from attrs import evolve
 from twisted.application.internet import backoffPolicy
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from logui_tx.delivery import told
 from logui_tx.delivery.halving import halves
+from logui_tx.delivery.passage import Passage
 from logui_tx.delivery.progress import Progress
 from logui_tx.delivery.source import DeliverySource
+from logui_tx.delivery.stateful import StatefulSink
+from logui_tx.delivery.stepping import Stepping, letter
 from logui_tx.errors import JournalError, NotStored, RecordsRefused, SinkAway
-from logui_tx.interfaces import ISink, IStep
+from logui_tx.interfaces import ISink
 from logui_tx.journal import cursors
 from logui_tx.journal.cursors import Cursor, DeadLetter
-from logui_tx.model import Position, Record, Session, SinkBatch
+from logui_tx.model import Position, SinkBatch
 from logui_tx.sinks.uri import SinkOptions
 
 log = Logger()
@@ -41,8 +44,6 @@ POLL = 1.0
 _FIRST_RETRY = 0.2
 _FACTOR = 2.0
 _LETTERS = 10
-_CLOSING = 5.0
-_NOWHERE = Position()
 
 
 class Save(Protocol):
@@ -60,7 +61,7 @@ class SinkDelivery:
         now: Callable[[], int],
         options: SinkOptions,
         sink: ISink,
-        steps: Sequence[IStep],
+        steps: Stepping,
         source: DeliverySource,
         save: Save,
         begin: Position,
@@ -70,16 +71,16 @@ class SinkDelivery:
         self._clock = clock
         self._now = now
         self._options = options
-        self._sink = sink
+        self._sink = StatefulSink(sink, options.kind)
         self._steps = steps
         self._source = source
         self._save = save
         self._begin: Position | None = begin
-        self._open = False
-        self._state = b""
         self._generation: int | None = None
         self._attempt = 0
         self._retry_at: float | None = None
+        self._letters_failed = 0
+        self._letters_at = 0.0
         self._counted = 0
         self._delay = backoffPolicy(_FIRST_RETRY, options.retry_max, _FACTOR, jitter=lambda: 0.0)
         self._stopping = False
@@ -93,6 +94,9 @@ class SinkDelivery:
     def start(self) -> None:
         """Begin to deliver."""
         self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(
+            lambda failure: log.failure("the sink {sink} gets nothing more", failure, sink=self.name)
+        )
 
     def wake(self, events: int) -> None:
         """So many events more are in the journal."""
@@ -119,10 +123,7 @@ class SinkDelivery:
         self._stopping = True
         if self._running is not None:
             self._running.cancel()
-        closing = maybeDeferred(self._sink.close)
-        # Whatever is at the other end, the server stops.
-        closing.addTimeout(_CLOSING, self._clock, lambda _result, _seconds: None)
-        await _quietly(closing)
+        await self._sink.close(self._clock)
 
     # --- rounds
 
@@ -131,7 +132,9 @@ class SinkDelivery:
             try:
                 if not await self._round() and not await self._wait():
                     return
-            except Exception as why:  # noqa: BLE001 - whatever it is, the sink's records wait for a better time
+            except GeneratorExit:
+                raise
+            except BaseException as why:  # noqa: BLE001 - whatever it is, the sink's records wait for a better time
                 if self._draining or self._stopping:
                     return
                 self._failed(why)
@@ -149,7 +152,7 @@ class SinkDelivery:
         if self._news and not self._draining:
             self._news = False
             # What comes now goes with it.
-            await self._pause(self._options.batch_age)
+            await self._gather()
         return True
 
     async def _wait_to_retry(self, until: float) -> None:
@@ -166,7 +169,7 @@ class SinkDelivery:
             cursor = await self._source.cursor(self.name)
         except JournalError:
             return None
-        return cursor and (cursor.generation, cursor.paused, cursor.retries)
+        return cursor and (cursor.generation, cursor.paused, cursor.retry)
 
     async def _round(self) -> bool:
         """Deliver what comes next; False where there is nothing to be done yet."""
@@ -181,22 +184,27 @@ class SinkDelivery:
         await self._look_at(cursor)
         if cursor.paused:
             return False
-        if not self._open:
-            await self._sink.open(cursor.state)
-            self._open, self._state = True, cursor.state
+        await self._sink.open(cursor.state)
+        if not cursor.retry:
+            self._letters_failed, self._letters_at = 0, 0.0
         # A batch that may have been written comes before anything else.
-        retried = bool(cursor.retries) and cursor.pending is None and await self._retry_letters()
+        due = cursor.retry and cursor.pending is None and self._clock.seconds() >= self._letters_at
+        retried = due and await self._retry_letters()
         self._news = False
         reading = await self._source.read(cursor, self._options.batch, self._options.batch_bytes)
         if reading is None:
             if not self._news:
                 self.progress.behind, self.progress.oldest = 0, None
-            self._well()
+            if not (cursor.retry and self._letters_failed):
+                self._well()
             return retried
         self._counted = 0
         self.progress.oldest = reading.received or self.progress.oldest
-        await self._deliver(cursor, await self._through_steps(reading.batch))
-        self._count(reading.events - self._counted)
+        batch, dead = await self._steps.batch(reading.batch)
+        if dead:
+            log.warn("steps before the sink {sink} failed on {n} records", sink=self.name, n=len(dead))
+        if await self._deliver(batch, Passage(cursor, batch.after, [*reading.dead, *dead])):
+            self._count(reading.events - self._counted)
         self._well()
         return True
 
@@ -215,112 +223,114 @@ class SinkDelivery:
 
     # --- a batch
 
-    async def _through_steps(self, batch: SinkBatch) -> SinkBatch:
-        """What is left of the batch; a record with which a step cannot do is a dead letter."""
-        if not self._steps:
-            return batch
-        left, dead = [], []
-        for record in batch.records:
-            try:
-                found = self._through_each(record)
-            except Exception as why:  # noqa: BLE001 - one record must not hold the rest
-                dead.append(self._letter(record, f"a step failed: {told.reason(why)}"))
-            else:
-                left += [found] if found is not None else []
-        sessions = []
-        for session in batch.sessions:
-            try:
-                sessions.append(self._session_through_each(session))
-            except Exception as why:  # noqa: BLE001 - nor must one session
-                dead.append(self._letter(session, f"a step failed: {told.reason(why)}", batch.first))
-        if dead:
-            log.warn("steps before the sink {sink} failed on {n} records", sink=self.name, n=len(dead))
-            await self._save(cursors.refused, self.name, dead)
-        return evolve(batch, records=tuple(left), sessions=tuple(sessions))
+    async def _deliver(self, batch: SinkBatch, passage: Passage) -> bool:
+        """Write the batch, and save that it is; what is refused in halves.
 
-    def _through_each(self, record: Record) -> Record | None:
-        found: Record | None = record
-        for step in self._steps:
-            if found is not None:
-                found = step.record(found)
-        return found
-
-    def _session_through_each(self, session: Session) -> Session:
-        for step in self._steps:
-            session = step.session(session)
-        return session
-
-    async def _deliver(self, cursor: Cursor, batch: SinkBatch) -> None:
-        """Write the batch, and save that it is; what is refused in halves."""
+        Whether it came to its end: operators may pause or move a sink between two halves.
+        """
         try:
-            # What is prepared is saved with the bounds of the batch.
-            await self._write(batch, cursors.prepared, self.name, cursor.generation, batch.after)
+            # What is prepared is saved with the bounds of the batch, and what is left out of it.
+            await self._prepare(batch, cursors.prepared, self.name, *_noted(batch, passage))
+            await self._sink.write(batch)
         except RecordsRefused as why:
             if len(batch.records) + len(batch.sessions) > 1:
                 for half in halves(batch):
-                    await self._deliver(cursor, half)
-                return
+                    if not await self._goes_on(passage.cursor) or not await self._deliver(half, passage):
+                        return False
+                return True
             log.warn(
                 "the sink {sink} refuses a record for good: {why}", sink=self.name, why=str(why), id=batch.id
             )
             refused = batch.records[0] if batch.records else batch.sessions[0]
-            await self._move(cursor, batch, 0, self._letter(refused, str(why), batch.first))
-            self.progress.dead_letters += 1
-        else:
-            await self._move(cursor, batch, len(batch.records))
-            self.progress.delivered += len(batch.records)
+            passage.dead.append(letter(refused, self._now(), str(why), batch.first))
+            batch = evolve(batch, records=(), sessions=())
+        await self._move(batch, passage)
+        return True
 
-    async def _write(self, batch: SinkBatch, save: Callable[..., None], *where: object) -> None:
-        """``save`` is done in the journal with ``where`` and what the sink prepares."""
-        if not batch.records and not batch.sessions:
-            return
-        preparing = self._sink.prepare(batch)
-        if preparing is not None:
-            self._state = told.checked_state(await preparing)
-            await self._save(save, *where, self._state)
-        self._state = told.checked_state(await self._sink.write(batch))
+    async def _goes_on(self, cursor: Cursor) -> bool:
+        now = await self._source.cursor(self.name)
+        return now is not None and not now.paused and now.generation == cursor.generation
 
-    async def _move(self, cursor: Cursor, batch: SinkBatch, delivered: int, *dead: DeadLetter) -> None:
-        await self._save(
-            cursors.moved, self.name, cursor.generation, batch.after, self._state, delivered, dead
-        )
-        self._count(delivered + len(dead))
+    async def _prepare(self, batch: SinkBatch, save: Callable[..., None], *where: object) -> bytes:
+        """What the sink notes before it is given the batch; ``save`` is done in the journal with that.
 
-    def _letter(self, refused: Record | Session, why: str, place: Position = _NOWHERE) -> DeadLetter:
-        if isinstance(refused, Session):
-            return DeadLetter(place.segment, None, refused.id, self._now(), why)
-        at = refused.position
-        return DeadLetter(at.segment, at.event, refused.session_id, self._now(), why)
+        b"" where there is nothing that it would have to know.
+        """
+        if not await self._sink.prepare(batch):
+            return b""
+        await self._save(save, *where, self._sink.state)
+        return self._sink.said
+
+    async def _move(self, batch: SinkBatch, passage: Passage) -> None:
+        await self._save(cursors.moved, self.name, *_noted(batch, passage), self._sink.state)
+        self._sink.saved()
+        dead = len(passage.due(batch.after))
+        self._count(len(batch.records) + passage.passed(batch.after))
+        self.progress.delivered += len(batch.records)
+        self.progress.dead_letters += dead
 
     async def _retry_letters(self) -> bool:
-        """Offer dead letters again, each by itself; whether there were any."""
-        letters = await self._source.dead_letters(self.name, _LETTERS)
-        for letter in letters:
+        """Offer dead letters again, each by itself; whether anything became of any."""
+        settled = False
+        for one in await self._source.dead_letters(self.name, _LETTERS):
             try:
-                batch = await self._source.read_letter(letter)
-                left = tuple(found for one in batch.records if (found := self._through_each(one)) is not None)
-                sessions = tuple(map(self._session_through_each, batch.sessions))
+                batch = await self._steps.letter(await self._source.read_letter(one))
             except CancelledError:
                 raise
             except Exception as why:  # noqa: BLE001 - a step, or the journal: it must not hold the rest
                 await self._save(
-                    cursors.refused_again, letter.number, self._now(), f"not offered: {told.reason(why)}"
+                    cursors.refused_again, one.number, self._now(), f"not offered: {told.reason(why)}"
                 )
+                settled = True
                 continue
+            noted = b""
             try:
                 # Its bounds are in the letter itself.
-                await self._write(evolve(batch, records=left, sessions=sessions), cursors.noted, self.name)
+                noted = await self._prepare(batch, cursors.noted, self.name)
+                await self._sink.write(batch)
             except RecordsRefused as why:
-                await self._save(cursors.refused_again, letter.number, self._now(), str(why))
+                await self._save(cursors.refused_again, one.number, self._now(), str(why))
+            except (CancelledError, NotStored):
+                raise
+            except Exception as why:
+                # What the sink noted of this one would be gone with the next.
+                if noted or self._put_off(why):
+                    raise
+                return settled
             else:
-                await self._save(cursors.taken, letter.number, self.name, self._state, len(left))
-        return bool(letters)
+                await self._save(cursors.taken, one.number, self.name, self._sink.state, len(batch.records))
+                self._sink.saved()
+            self._letters_failed, settled = 0, True
+        return settled
+
+    def _put_off(self, why: Exception) -> bool:
+        """A dead letter met an outage: it waits, and the rest goes on, unless the sink said when to come."""
+        told_when = told.seconds(why.retry_after) if isinstance(why, SinkAway) else 0.0
+        self._letters_failed += 1
+        # Not before the batch has had its turn.
+        delay = max(2 * told_when, self._delay(self._letters_failed - 1))
+        self._letters_at = self._clock.seconds() + delay
+        if told_when and not self._draining:
+            return True
+        self._troubled(why)
+        return False
 
     # --- trouble
 
-    def _failed(self, why: Exception) -> None:
+    def _failed(self, why: BaseException) -> None:
         """Note it, and when to try again."""
         self._attempt += 1
+        self._troubled(why)
+        # In proportion, so that sinks of many servers do not come at once, nor later than they may.
+        delay = self._delay(self._attempt - 1) * uniform(0.5, 1.0)  # noqa: S311
+        if isinstance(why, SinkAway):
+            delay = max(delay, told.seconds(why.retry_after))
+        if isinstance(why, NotStored):
+            # What the sink told of itself is not kept: it begins again with what is.
+            self._sink.begin_again()
+        self._retry_at = self._clock.seconds() + delay
+
+    def _troubled(self, why: BaseException) -> None:
         self.progress.failures += 1
         text = told.text(why)
         if not isinstance(why, SinkAway | JournalError | NotStored):
@@ -333,14 +343,6 @@ class SinkDelivery:
         if self.progress.trouble != text:
             self.progress.trouble = text
             self._note_trouble()
-        # In proportion, so that sinks of many servers do not come at once, nor later than they may.
-        delay = self._delay(self._attempt - 1) * uniform(0.5, 1.0)  # noqa: S311
-        if isinstance(why, SinkAway):
-            delay = max(delay, told.seconds(why.retry_after))
-        if isinstance(why, NotStored):
-            # What the sink told of itself is not kept: it begins again with what is.
-            self._open = False
-        self._retry_at = self._clock.seconds() + delay
 
     def _well(self) -> None:
         self._attempt = 0
@@ -367,11 +369,20 @@ class SinkDelivery:
             if timer.active():
                 timer.cancel()
 
-    async def _pause(self, seconds: float) -> None:
-        """So long, whatever comes; less only when the server stops."""
-        until = self._clock.seconds() + seconds
-        while not self._draining and (left := until - self._clock.seconds()) > 0:
-            await self._sleep(left)
+    async def _gather(self) -> None:
+        """Until there is a batch, or what came first has waited long enough, or an operator did something."""
+        now = self._clock.seconds()
+        until, look = now + self._options.batch_age, now + POLL
+        before = await self._seen() if until > look else None
+        while not self._draining and self.progress.behind < self._options.batch:
+            now = self._clock.seconds()
+            if now >= until:
+                return
+            if now >= look:
+                look = now + POLL
+                if await self._seen() != before:
+                    return
+            await self._sleep(min(until, look) - now)
 
     def _rouse(self) -> None:
         if self._sleeping is not None:
@@ -379,8 +390,5 @@ class SinkDelivery:
             sleeping.callback(None)
 
 
-async def _quietly(closing: Deferred[None]) -> None:
-    try:
-        await closing
-    except Exception:  # noqa: BLE001 - it is over in any case
-        log.failure("a sink could not be closed")
+def _noted(batch: SinkBatch, passage: Passage) -> tuple[int, SinkBatch, Position, list[DeadLetter]]:
+    return passage.cursor.generation, batch, passage.until, passage.due(batch.after)

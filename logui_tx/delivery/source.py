@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
@@ -25,12 +26,13 @@ _T = TypeVar("_T")
 
 @frozen
 class Reading:
-    """A batch, how many events of the journal it passes (also those that were erased), and when the first of
-    them was received (UNIX ms, None where there is none)."""
+    """A batch, how many events of the journal it passes (also those that were erased), when the first of
+    them was received (UNIX ms, None where there is none), and what of it is dead already."""
 
     batch: SinkBatch
     events: int
     received: int | None
+    dead: Sequence[DeadLetter] = ()
 
 
 class DeliverySource:
@@ -56,9 +58,13 @@ class DeliverySource:
 
         def read(tail: JournalTail) -> Reading | None:
             if cursor.pending is not None and cursor.pending > cursor.position:
-                stretch = tail.read_to(cursor.position, cursor.pending)
-            else:
-                stretch = tail.read(cursor.position, most, most_bytes)
+                reading = _reading(tail.read_to(cursor.position, cursor.pending))
+                # It comes again as it was, whatever a step makes of it by now.
+                return _without(
+                    reading,
+                    cursors.letters_between(self._opened(), cursor.name, cursor.position, cursor.pending),
+                )
+            stretch = tail.read(cursor.position, most, most_bytes)
             return None if stretch.after == stretch.first else _reading(stretch)
 
         return self._ask(read)
@@ -128,11 +134,17 @@ class DeliverySource:
 def _reading(stretch: Stretch) -> Reading:
     found: list[Record] = []
     for part in stretch.parts:
-        found += list(records(part.message, stretch.journal_id))[part.start : part.stop]
+        found += islice(records(part.message, stretch.journal_id), part.start, part.stop)
     batch = SinkBatch(
         stretch.journal_id, stretch.first, stretch.after, tuple(found), tuple(stretch.sessions.values())
     )
     return Reading(batch, stretch.events, stretch.received)
+
+
+def _without(reading: Reading, dead: Sequence[DeadLetter]) -> Reading:
+    places = {Position(one.segment, one.event) for one in dead if one.event is not None}
+    left = tuple(record for record in reading.batch.records if record.position not in places)
+    return evolve(reading, batch=evolve(reading.batch, records=left), dead=dead)
 
 
 def _session(tail: JournalTail, session_id: str) -> tuple[Session, ...]:

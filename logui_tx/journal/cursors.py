@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from attrs import frozen
 
-from logui_tx.model import Position
+from logui_tx.model import Position, SinkBatch
 
 MAX_REASON = 500
 """Characters kept of a reason."""
 
+_LETTER = "segment, event, session, at, reason, number"
 _COLUMNS = (
     "name, segment, event, pending_segment, pending_event, state, generation, paused, delivered, trouble,"
-    " trouble_since, (SELECT count(*) FROM dead_letter WHERE sink = name),"
-    " (SELECT count(*) FROM dead_letter WHERE sink = name AND retry)"
+    " trouble_since, dead_letters, EXISTS (SELECT 1 FROM dead_letter WHERE sink = name AND retry)"
 )
 
 
@@ -29,8 +30,8 @@ _COLUMNS = (
 class Cursor:
     """How a sink stands: everything before ``position`` is delivered, or among its dead letters.
 
-    ``pending`` is the end of a batch that may have been written; it begins at ``position``. ``retries`` of
-    the ``dead_letters`` are to be offered again. ``trouble_since`` in UNIX ms.
+    ``pending`` is the end of a batch that may have been written; it begins at ``position``. ``retry`` tells
+    whether some of the ``dead_letters`` are to be offered again. ``trouble_since`` in UNIX ms.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Cursor:
     trouble: str | None
     trouble_since: int | None
     dead_letters: int
-    retries: int
+    retry: bool
 
 
 @frozen
@@ -82,13 +83,24 @@ def cursor(connection: sqlite3.Connection, name: str) -> Cursor | None:
 
 
 def prepared(
-    connection: sqlite3.Connection, name: str, generation: int, after: Position, state: bytes
+    connection: sqlite3.Connection,
+    name: str,
+    generation: int,
+    batch: SinkBatch,
+    until: Position,
+    dead: Sequence[DeadLetter],
+    state: bytes,
 ) -> None:
-    """The batch from the cursor to ``after`` may be written from now on."""
-    connection.execute(
+    """The batch may be written from now on: without the ``dead``, and so it comes again.
+
+    ``until`` is where that ends of which it is a part: of what is behind it, nothing is dead yet.
+    """
+    updated = connection.execute(
         "UPDATE sink SET pending_segment = ?, pending_event = ?, state = ? WHERE name = ? AND generation = ?",
-        (after.segment, after.event, state, name, generation),
+        (batch.after.segment, batch.after.event, state, name, generation),
     )
+    if updated.rowcount:
+        _settle(connection, name, batch.first, until, dead)
 
 
 def noted(connection: sqlite3.Connection, name: str, state: bytes) -> None:
@@ -100,25 +112,49 @@ def moved(
     connection: sqlite3.Connection,
     name: str,
     generation: int,
-    position: Position,
+    batch: SinkBatch,
+    until: Position,
+    dead: Sequence[DeadLetter],
     state: bytes,
-    delivered: int,
-    dead: Sequence[DeadLetter] = (),
 ) -> None:
-    """Everything before ``position`` is delivered, ``delivered`` records more, or among the ``dead``."""
+    """Everything in the batch is delivered, and between its bounds there is no more but the ``dead``.
+
+    ``until`` is as in :func:`prepared`. Letters of what was refused there before are settled by it, and those
+    of its sessions.
+    """
     updated = connection.execute(
         "UPDATE sink SET segment = ?, event = ?, pending_segment = NULL, pending_event = NULL, state = ?,"
         " delivered = delivered + ? WHERE name = ? AND generation = ?",
-        (position.segment, position.event, state, delivered, name, generation),
+        (batch.after.segment, batch.after.event, state, len(batch.records), name, generation),
     )
     if updated.rowcount:
-        refused(connection, name, dead)
+        _settle(connection, name, batch.first, until, dead)
+        connection.executemany(
+            "DELETE FROM dead_letter WHERE sink = ? AND event IS NULL AND session = ?",
+            [(name, session.id) for session in batch.sessions],
+        )
+
+
+def _settle(
+    connection: sqlite3.Connection, name: str, first: Position, until: Position, dead: Sequence[DeadLetter]
+) -> None:
+    """Of the events between these bounds, the ``dead`` have letters and no others."""
+    kept = {(one.segment, one.event) for one in dead}
+    gone = [
+        (one.number,)
+        for one in letters_between(connection, name, first, until)
+        if (one.segment, one.event) not in kept
+    ]
+    connection.executemany("DELETE FROM dead_letter WHERE number = ?", gone)
+    refused(connection, name, dead)
 
 
 def refused(connection: sqlite3.Connection, name: str, dead: Sequence[DeadLetter]) -> None:
-    """Set these apart; what was refused before is so once."""
+    """Set these apart; what was before stays as it is, with the newer reason."""
     connection.executemany(
-        "REPLACE INTO dead_letter (sink, segment, event, session, at, reason) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO dead_letter (sink, segment, event, session, at, reason) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (sink, segment, coalesce(event, -1), session)"
+        " DO UPDATE SET at = excluded.at, reason = excluded.reason",
         [(name, one.segment, one.event, one.session_id, one.at, _text(one.reason)) for one in dead],
     )
 
@@ -137,11 +173,36 @@ def dead_letters(
 ) -> list[DeadLetter]:
     """What a sink refused, oldest first; only those to be offered again with ``retries``."""
     rows = connection.execute(
-        "SELECT segment, event, session, at, reason, number FROM dead_letter"
-        " WHERE sink = ? AND retry >= ? ORDER BY number LIMIT ?",
-        (name, int(retries), limit),
+        f"SELECT {_LETTER} FROM dead_letter WHERE sink = ?"  # noqa: S608 - our own
+        f"{' AND retry' if retries else ''} ORDER BY number LIMIT ?",
+        (name, limit),
     )
     return [DeadLetter(*row) for row in rows]
+
+
+def letters_between(
+    connection: sqlite3.Connection, name: str, first: Position, after: Position
+) -> list[DeadLetter]:
+    """Those of events from ``first`` to before ``after``."""
+    # As the index has it: a batch is small, a segment and its letters need not be.
+    event = "coalesce(event, -1)"
+    parts: list[tuple[str, tuple[int, ...]]]
+    if first.segment == after.segment:
+        parts = [(f"segment = ? AND {event} >= ? AND {event} < ?", (first.segment, first.event, after.event))]
+    else:
+        parts = [
+            (f"segment = ? AND {event} >= ?", (first.segment, first.event)),
+            (f"segment > ? AND segment < ? AND {event} >= 0", (first.segment, after.segment)),
+            (f"segment = ? AND {event} >= 0 AND {event} < ?", (after.segment, after.event)),
+        ]
+    found: list[DeadLetter] = []
+    for where, bounds in parts:
+        rows = connection.execute(
+            f"SELECT {_LETTER} FROM dead_letter WHERE sink = ? AND {where}",  # noqa: S608 - our own
+            (name, *bounds),
+        )
+        found += [DeadLetter(*row) for row in rows]
+    return found
 
 
 def taken(connection: sqlite3.Connection, number: int, name: str, state: bytes, delivered: int) -> None:
@@ -237,10 +298,12 @@ def position_at(connection: sqlite3.Connection, moment: int) -> Position:
     return end(connection) if first is None else Position(first)
 
 
-def _cursor(row: tuple[object, ...]) -> Cursor:
+def _cursor(row: tuple[Any, ...]) -> Cursor:
     name, segment, event, pending_segment, pending_event, state, generation, paused, *rest = row
-    pending = None if pending_segment is None else Position(pending_segment, pending_event)  # type: ignore[arg-type]
-    return Cursor(name, Position(segment, event), pending, state, generation, bool(paused), *rest)  # type: ignore[arg-type]
+    pending = None if pending_segment is None else Position(pending_segment, pending_event)
+    delivered, trouble, since, dead, retry = rest
+    place, paused, retry = Position(segment, event), bool(paused), bool(retry)
+    return Cursor(name, place, pending, state, generation, paused, delivered, trouble, since, dead, retry)
 
 
 def _text(reason: str) -> str:

@@ -114,6 +114,18 @@ CREATE TABLE dead_letter (
 CREATE UNIQUE INDEX dead_letter_once ON dead_letter (sink, segment, coalesce(event, -1), session);
 """
 
+# However many dead letters there are, a sink's cursor is read every second.
+_LETTERS = """
+ALTER TABLE sink ADD COLUMN dead_letters INTEGER NOT NULL DEFAULT 0;
+UPDATE sink SET dead_letters = (SELECT count(*) FROM dead_letter WHERE sink = name);
+CREATE TRIGGER dead_letter_more AFTER INSERT ON dead_letter
+    BEGIN UPDATE sink SET dead_letters = dead_letters + 1 WHERE name = new.sink; END;
+CREATE TRIGGER dead_letter_less AFTER DELETE ON dead_letter
+    BEGIN UPDATE sink SET dead_letters = dead_letters - 1 WHERE name = old.sink; END;
+CREATE INDEX dead_letter_retry ON dead_letter (sink, number) WHERE retry;
+CREATE INDEX dead_letter_session ON dead_letter (sink, session) WHERE event IS NULL;
+"""
+
 _VIEW = """
 CREATE VIEW sessions AS
     SELECT s.number, s.id, s.flight_id, s.application_id, s.dialect, s.started_at,
@@ -134,7 +146,7 @@ def _statements(script: str) -> list[str]:
 _UPGRADES = {
     1: ["ALTER TABLE session ADD COLUMN client_started_at INTEGER", "DROP VIEW sessions", _VIEW],
     2: _statements(_SINKS),
-    3: [],
+    3: _statements(_LETTERS),
     # Segments are written in another way; those that are there stay as they are.
     4: [],
 }
@@ -208,7 +220,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         path.chmod(0o600)
         named = f"INSERT INTO meta VALUES ('journal', '{uuid.uuid4()}')"  # noqa: S608 - our own
-        _change(connection, 0, [*_statements(_TABLES), *_statements(_SINKS), _VIEW, named])
+        _change(connection, 0, [*_statements(_TABLES + _SINKS + _LETTERS), _VIEW, named])
     elif version < VERSION:
         steps = [statement for at in range(version, VERSION) for statement in _UPGRADES[at]]
         _change(connection, version, steps)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 
 from attrs import define, field, frozen
@@ -55,32 +57,40 @@ class JournalTail:
         self.reader = JournalReader(connection)
 
     def read(self, first: Position, most: int, most_bytes: int) -> Stretch:
-        """From ``first`` on at most ``most`` events and as many sessions, or one past ``most_bytes`` of them.
+        """From ``first`` on at most ``most`` events and as many sessions, or one past ``most_bytes``.
 
         ``after`` is ``first`` where nothing stands there yet. Raises :class:`CorruptSegment`.
         """
-        stretch = self._begun(first)
-        while stretch.events < most and stretch.size < most_bytes and len(stretch.sessions) < most:
-            begin = stretch.after
-            try:
-                if not self._read_on(stretch, most, most_bytes) or stretch.after == begin:
+        with self._fresh_sessions():
+            stretch = self._begun(first)
+            while stretch.events < most and stretch.size < most_bytes and len(stretch.sessions) < most:
+                begin = stretch.after
+                try:
+                    if not self._read_on(stretch, most, most_bytes) or stretch.after == begin:
+                        break
+                except CorruptSegment:
+                    # What is sound goes first.
+                    if begin == first:
+                        raise
                     break
-            except CorruptSegment:
-                # What is sound goes first.
-                if begin == first:
-                    raise
-                break
-        self._sessions.clear()
-        return stretch
+            return stretch
 
     def read_to(self, first: Position, after: Position) -> Stretch:
         """What was read between these two positions before. Raises :class:`CorruptSegment`."""
-        stretch = self._begun(first)
-        while stretch.after < after and self._read_on(stretch, until=after):
-            pass
-        stretch.after = after
-        self._sessions.clear()
-        return stretch
+        with self._fresh_sessions():
+            stretch = self._begun(first)
+            while stretch.after < after and self._read_on(stretch, until=after):
+                pass
+            stretch.after = after
+            return stretch
+
+    @contextmanager
+    def _fresh_sessions(self) -> Iterator[None]:
+        """The next reading, also after one that failed, finds sessions as they stand by then."""
+        try:
+            yield
+        finally:
+            self._sessions.clear()
 
     def _begun(self, first: Position) -> Stretch:
         return Stretch(first, first, self.reader.identity.at(first.segment))
@@ -124,6 +134,12 @@ class JournalTail:
                 data = 0
                 session = self._session(record.session) if record.kind == Kind.EVENTS else None
                 if session is not None:
+                    app_data = self.reader.app_data(record.app_data)
+                    if most_bytes < inf:
+                        size = len(message) + len(app_data) * record.count
+                        # Rounded up: the event that reaches the bound is still taken.
+                        fit = -((stretch.size - most_bytes) * record.count // size)
+                        end = min(end, start + max(1, int(fit)))
                     stored = StoredMessage(
                         session,
                         bytes(message),
@@ -131,12 +147,12 @@ class JournalTail:
                         record.count,
                         record.received,
                         record.clock_offset,
-                        self.reader.app_data(record.app_data),
+                        app_data,
                         segment,
                         at,
                     )
                     stretch.parts.append(Part(stored, start - at, end - at))
-                    data = len(stored.app_data)
+                    data = len(app_data)
                 stretch.received = record.received if stretch.received is None else stretch.received
                 stretch.events += end - start
                 stretch.size += len(message) * (end - start) // record.count

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
@@ -26,6 +27,9 @@ SCHEMES = ("redis", "rediss", "redis+unix")
 STORE = "session-store"
 PREFIX = "logui"
 TIMEOUT = 1.0
+
+# A name, or an address of either kind, maybe with its scope.
+_HOST = re.compile(r"(?!.{254})[\w-]{1,63}(\.[\w-]{1,63})*\.?|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?")
 
 _PARAMETERS = {
     "redis": {"prefix", "timeout"},
@@ -84,7 +88,11 @@ class RedisAddress:
         options: dict[str, Any] = {"clientCertificate": own} if own is not None else {}
         if authorities is not None:
             options["trustRoot"] = authorities
-        return ssl.optionsForClientTLS(self.host, **options)
+        try:
+            return ssl.optionsForClientTLS(self.host, **options)
+        except UnicodeError:
+            # The rules of names with other letters than a to z, which also hold for the rest.
+            raise _no_host(self.option) from None
 
 
 def read_address(uri: str) -> RedisAddress:
@@ -123,13 +131,15 @@ def make_address(
             path="/" + "/".join(path), database=_database(database, option), option=option, **more
         )
     if not host:
-        raise bad_address("a host is expected: redis://host:6379/0", option)
+        raise _no_host(option)
     parts = [part for part in path if part]
     if len(parts) > 1:
         raise bad_address("the path is the number of a database: redis://host:6379/0", option)
     port = 6379 if port is None else port
     if not 0 < port < 65536:
         raise bad_address("the port is a number from 1 to 65535: redis://host:6379/0", option)
+    if not _HOST.fullmatch(host):
+        raise _no_host(option)
     return RedisAddress(
         host=host,
         port=port,
@@ -191,6 +201,10 @@ def _database(text: str, option: str) -> int:
 def _certificates(path: Path) -> list[bytes]:
     end = b"-----END CERTIFICATE-----"
     return [part + end for part in path.read_bytes().split(end)[:-1]]
+
+
+def _no_host(option: str) -> BadOption:
+    return bad_address("a host is expected: redis://host:6379/0", option)
 
 
 def bad_address(text: str, option: str = STORE) -> BadOption:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Callable, Iterator, Sequence
+from http.client import responses
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -32,6 +33,7 @@ from logui_tx.threads import daemon_pool
 ATTEMPTS = 3
 """How often what the server took is looked for, and given again."""
 
+NO_SUCH_COLUMN = 16
 UNKNOWN_TABLE = 60
 VIOLATED_CONSTRAINT = 469
 
@@ -57,6 +59,38 @@ REFUSED = {
 """Of ClickHouse's error codes those that say that a value cannot be taken, now or later: it cannot be parsed,
 is out of its type's range, or violates a constraint."""
 
+AWAY = {
+    16: "NO_SUCH_COLUMN_IN_TABLE",
+    47: "UNKNOWN_IDENTIFIER",
+    60: "UNKNOWN_TABLE",
+    74: "CANNOT_READ_FROM_FILE_DESCRIPTOR",
+    75: "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
+    81: "UNKNOWN_DATABASE",
+    115: "UNKNOWN_SETTING",
+    159: "TIMEOUT_EXCEEDED",
+    164: "READONLY",
+    201: "QUOTA_EXCEEDED",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    209: "SOCKET_TIMEOUT",
+    210: "NETWORK_ERROR",
+    225: "NO_ZOOKEEPER",
+    236: "ABORTED",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    242: "TABLE_IS_READ_ONLY",
+    243: "NOT_ENOUGH_SPACE",
+    252: "TOO_MANY_PARTS",
+    285: "TOO_FEW_LIVE_REPLICAS",
+    319: "UNKNOWN_STATUS_OF_INSERT",
+    394: "QUERY_WAS_CANCELLED",
+    425: "SYSTEM_ERROR",
+    497: "ACCESS_DENIED",
+    516: "AUTHENTICATION_FAILED",
+    999: "KEEPER_EXCEPTION",
+    1001: "STD_EXCEPTION",
+}
+"""Of the others those that come in the life of a server."""
+
+_COLUMN = re.compile(r"Code: 16\. DB::Exception: No such column `?(\w{1,100})`? in table ")
 _CONSTRAINT = re.compile(r"Code: 469\. DB::Exception: Constraint `?(\w{1,100})`? ")
 
 
@@ -82,8 +116,8 @@ class ClickHouseSink:
         return Deferred.fromCoroutine(self._open())
 
     def prepare(self, batch: SinkBatch) -> Deferred[bytes]:  # noqa: ARG002
-        """Nothing; but now the batch is offered again as it is."""
-        return succeed(b"")
+        """Nothing; but now the batch is offered again as it is, before any other."""
+        return succeed(b"next")
 
     def write(self, batch: SinkBatch) -> Deferred[bytes]:
         """See :meth:`ISink.write`."""
@@ -95,15 +129,21 @@ class ClickHouseSink:
                 there = await self._server.ask(table.describe())
             except ClickHouseError as error:
                 if error.code != UNKNOWN_TABLE:
-                    raise self._explained(error) from None
-                await self._told(table.create())
+                    raise self._quoted(error) from None
+                await self._made(table.create())
             else:
                 # Of a very wide table only the first columns are told; that it has ours, ClickHouse sees.
                 names = {
                     line.partition(b"\t")[0].decode(errors="replace") for line in there.body.splitlines()
                 }
                 for statement in table.migrate(names):
-                    await self._told(statement)
+                    await self._made(statement)
+
+    async def _made(self, statement: str) -> None:
+        try:
+            await self._server.ask(statement)
+        except ClickHouseError as error:
+            raise self._quoted(error) from None
 
     async def _told(self, statement: str) -> Answer:
         try:
@@ -157,15 +197,26 @@ class ClickHouseSink:
         except ClickHouseError as error:
             raise self._explained(error) from None
 
+    def _quoted(self, error: ClickHouseError) -> SinkAway:
+        """What was asked held nothing of a record."""
+        return SinkAway(f"{error.status}: {error.text}", error.retry_after)
+
     def _explained(self, error: ClickHouseError) -> SinkAway | RecordsRefused:
+        """What ClickHouse, or a server in between, says of what was asked may quote it."""
         if error.code in REFUSED:
-            # What it says besides quotes the record.
             name = _CONSTRAINT.match(error.text) if error.code == VIOLATED_CONSTRAINT else None
             constraint = f": {name[1]}" if name else ""
             return RecordsRefused(f"ClickHouse refuses it: {error.code} {REFUSED[error.code]}{constraint}")
         if error.code == 0 and error.status == 413:
             return RecordsRefused("the request is too large for a server in between (413)")
-        return SinkAway(f"{error.status}: {error.text}", error.retry_after)
+        if error.code == 0:
+            return SinkAway(
+                f"answered {error.status} {responses.get(error.status, '')}".rstrip(), error.retry_after
+            )
+        column = _COLUMN.match(error.text) if error.code == NO_SUCH_COLUMN else None
+        named = f": {column[1]}" if column and column[1] in {*tables.EVENTS, *tables.SESSIONS} else ""
+        why = f"{error.status}: {error.code} {AWAY.get(error.code, '')}".rstrip() + named
+        return SinkAway(why, error.retry_after)
 
     def close(self) -> Deferred[None]:
         if self._closed:

@@ -18,11 +18,11 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from logui_tx.errors import BadOption, SinkAway
-from logui_tx.interfaces import ISink
+from logui_tx.errors import BadOption, RecordsRefused, SinkAway
+from logui_tx.interfaces import ISinkToldOfSaves
 from logui_tx.model import Position, SinkBatch, SinkURI
 from logui_tx.records import record_json, session_json
-from logui_tx.sinks.line_files import LineFiles, State, Stream, day, safe
+from logui_tx.sinks.line_files import MOST_OPEN, LineFiles, State, Stream, day, safe
 from logui_tx.threads import daemon_pool
 
 log = Logger()
@@ -31,8 +31,7 @@ LOOK = 60.0
 """Seconds after which it is looked whether files that nobody writes to are to be finished."""
 
 RESTED = 600.0
-"""Seconds that such a file was not written. What was written last may be offered again, as long as the
-journal cannot save the cursor; then it is offered much more often than this."""
+"""Seconds that such a file was not written."""
 
 _T = TypeVar("_T")
 
@@ -43,7 +42,7 @@ class _Saved(State, frozen=True):
     journal: str = ""
 
 
-@implementer(ISink)
+@implementer(ISinkToldOfSaves)
 class JsonLines:
     """See :class:`ISink`. The disk is waited for in a thread of its own."""
 
@@ -70,7 +69,8 @@ class JsonLines:
         self._looking: IDelayedCall | None = None
         self._new = False
         self._journal = ""
-        # How things stood before the last batch, whether that failed, and where the batch began and ended.
+        # How things stood before the last batch, whether that failed, and where the batch began and ended;
+        # until it is saved: it may be offered again, and what holds it must not be finished.
         self._before: State | None = None
         self._unsure = False
         self._last: tuple[Position, Position] | None = None
@@ -87,6 +87,9 @@ class JsonLines:
 
     def write(self, batch: SinkBatch) -> Deferred[bytes]:
         return self._in_thread(self._write, batch).addCallback(self._written)
+
+    def saved(self) -> None:
+        self._last = None
 
     def close(self) -> Deferred[None]:
         self._look_no_more()
@@ -112,6 +115,10 @@ class JsonLines:
 
     def _write(self, batch: SinkBatch) -> bytes:
         files = self._files
+        lines = self._lines(batch)
+        if len(lines) > MOST_OPEN and len(batch.records) + len(batch.sessions) > 1:
+            # All of them would be in the state, which must not become too large to be saved.
+            raise RecordsRefused(f"too many files for one batch: {len(lines)}")
         files.claim()
         # The journal that wrote here may have another id by now.
         files.belong(batch.journal_id, self._journal)
@@ -119,12 +126,12 @@ class JsonLines:
         if self._unsure or self._again(batch):
             files.restore(self._before)
         self._before, self._unsure = files.state, True
-        files.write(self._lines(batch))
+        files.write(lines)
         self._unsure, self._last = False, (batch.first, batch.after)
         return self._state()
 
     def _again(self, batch: SinkBatch) -> bool:
-        """Whether it is the last batch, which was written but could not be saved; it may have grown."""
+        """Whether it is the last batch, which was written but is not known to be saved; it may have grown."""
         return self._last is not None and batch.first == self._last[0] and batch.after >= self._last[1]
 
     def _lines(self, batch: SinkBatch) -> dict[Stream, bytes]:
@@ -140,7 +147,7 @@ class JsonLines:
         return {stream: b"\n".join([*found, b""]) for stream, found in lines.items()}
 
     def _finish_resting(self) -> None:
-        if not self._unsure:
+        if not self._unsure and self._last is None:
             self._files.claim()
             self._files.finish_resting(RESTED)
 

@@ -19,21 +19,37 @@ log = Logger()
 
 OURS = {
     "acks",
+    "auto.offset.reset",
     "bootstrap.servers",
+    "compression.codec",
     "compression.type",
+    "default.topic.config",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
     "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "isolation.level",
+    "logger",
     "message.max.bytes",
+    "message.timeout.ms",
+    "metadata.broker.list",
     "partitioner",
+    "request.required.acks",
     "sasl.mechanism",
     "sasl.mechanisms",
     "sasl.password",
     "sasl.username",
     "security.protocol",
+    "transaction.timeout.ms",
     "transactional.id",
 }
-"""What ``setting=`` must not change: parameters say it, or what was promised rests on it."""
+"""What ``setting=`` must not change, under each of its names: parameters say it, or what was promised rests
+on it."""
 
 LONGEST_TIMEOUT = 300
+LARGEST_MESSAGE = 1_000_000_000
+"""As librdkafka has it; in bytes."""
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _BROKER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+)(?::(\d{1,9}))?", re.ASCII)
@@ -77,6 +93,8 @@ def read_settings(uri: SinkURI) -> KafkaSettings:
         raise BadOption("sink: kafka: the sessions need a topic of their own; sessions-topic=none for none")
     if given["timeout"] > LONGEST_TIMEOUT:
         raise BadOption(f"sink: kafka: timeout: at most {LONGEST_TIMEOUT} s are expected")
+    if given["max-message"] > LARGEST_MESSAGE:
+        raise BadOption(f"sink: kafka: max-message: at most {LARGEST_MESSAGE} are expected")
     settings = KafkaSettings(
         topic,
         None if sessions == "none" else sessions,
@@ -143,7 +161,8 @@ def _given(settings: list[str]) -> dict[str, str]:
         name, equals, value = (part.strip() for part in setting.partition("="))
         if not equals or not value:
             raise BadOption("sink: kafka: a setting is written setting=name=value")
-        if name in OURS:
+        # librdkafka knows a topic's also with this before it.
+        if name.removeprefix("topic.") in OURS:
             raise BadOption(f"sink: kafka: the setting {name} is the sink's own")
         found[name] = value
     return found
@@ -155,7 +174,7 @@ def _try(settings: KafkaSettings) -> None:
         Producer({**settings.client, **settings.producer, "bootstrap.servers": "", "transactional.id": "try"})
     except (KafkaException, ValueError, TypeError) as error:
         why = error.args[0].str() if isinstance(error, KafkaException) else str(error)
-        raise BadOption(f"sink: kafka: {why}") from None
+        raise BadOption(f"sink: kafka: {' '.join(why.split())}") from None
 
 
 class _Logs(logging.Logger):

@@ -35,7 +35,7 @@ LOCK = ".logui-sink"
 """Holds the id of the journal whose events are in the folder; locked while they are written."""
 
 MOST_OPEN = 500
-"""Files that are written at a time, unless one batch needs more: all of them are in the state, which is saved
+"""Files that are written at a time, unless one call needs more: all of them are in the state, which is saved
 with each batch."""
 
 PART = ".part"

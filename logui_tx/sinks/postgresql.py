@@ -231,7 +231,7 @@ def _conninfo(uri: SinkURI, timeout: float) -> str:
         place = f"postgresql://{quote(uri.host, safe='[]:,%')}/{quote(uri.path.strip('/'), safe='')}"
         conninfo = make_conninfo(place, **known, **credentials)
         ports = str(conninfo_to_dict(conninfo).get("port", "")).split(",")
-        if all(not port or (port.isdecimal() and 0 < int(port) < 65536) for port in ports):
+        if all(not port or (port.isascii() and port.isdecimal() and 0 < int(port) < 65536) for port in ports):
             return conninfo
         bad = "a port is a number from 1 to 65535"
     except (psycopg.Error, ValueError) as error:

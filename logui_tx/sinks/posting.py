@@ -180,7 +180,7 @@ def checked_url(text: str) -> str:
         raise ValueError("one host is expected") from None
     if not url.host or any(one in host for one in ", \t\\%"):
         raise ValueError("one host is expected")
-    if not 0 < (url.port or 0) < 65536:
+    if not 0 < (url.port or 0) < 65536 or (":" in host and not host.rpartition(":")[2].isascii()):
         raise ValueError("a port is a number from 1 to 65535")
     return str(url.to_text())
 

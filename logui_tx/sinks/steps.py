@@ -2,7 +2,8 @@
 
 A field is written as a path: ``event.eventDetails.value``, ``appSpecificLogData.user`` (of records and
 sessions), or of sessions ``userAgent``, ``origin``, ``referrer``, ``device``, ``visitorID``. A dot within a
-name stands behind a backslash. Everything that is not concerned stays as the client wrote it.
+name stands behind a backslash. What an event of LogUI 0.5 bears as ``applicationSpecificData`` is
+``appSpecificLogData`` again. Everything that is not concerned stays as the client wrote it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ _SESSION_FIELDS = {
     "device": "device",
     "visitorID": "visitor_id",
 }
+_BORNE = "applicationSpecificData"
+"""Where an event of LogUI 0.5 bears the data itself (PROTOCOL, section 2)."""
 _DOT = re.compile(r"(?<!\\)\.")
 _IPV4, _IPV6 = 24, 48
 _CREDENTIALS = re.compile(r"^((?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//)[^/]*@")
@@ -45,6 +49,7 @@ _WORD = re.compile(r"[^\s,;=\"']+")
 _PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([\d.]+):\d+")
 _LEAST_KEY = 16
 _SESSIONS_KEPT = 10_000
+_DATA_KEPT = 16
 
 _encode = msgspec.json.encode
 
@@ -64,12 +69,18 @@ class StepMaker:
 
 
 @implementer(IStep)
-@frozen
+@frozen(eq=False)
 class FieldStep:
     """Changes one field, given by its path."""
 
     path: Sequence[str]
     change: Change
+    _changed_data: Callable[[bytes], bytes] = field(init=False)
+
+    @_changed_data.default
+    def _(self) -> Callable[[bytes], bytes]:
+        # A session's events have the same data, and it may be large.
+        return lru_cache(_DATA_KEPT)(lambda data: changed(data, self.path[1:], self.change))
 
     def record(self, record: Record) -> Record:
         """See :meth:`IStep.record`."""
@@ -77,14 +88,17 @@ class FieldStep:
         if where == "event":
             return evolve(record, event=changed(record.event, rest, self.change))
         if where == "appSpecificLogData":
-            return evolve(record, app_data=changed(record.app_data, rest, self.change))
+            event = record.event
+            if record.dialect == "logui-0.5":
+                event = changed(event, [_BORNE, *rest], self.change)
+            return evolve(record, app_data=self._changed_data(record.app_data), event=event)
         return record
 
     def session(self, session: Session) -> Session:
         """See :meth:`IStep.session`."""
-        where, *rest = self.path
+        where = self.path[0]
         if where == "appSpecificLogData":
-            return evolve(session, app_data=changed(session.app_data, rest, self.change))
+            return evolve(session, app_data=self._changed_data(session.app_data))
         name = _SESSION_FIELDS.get(where)
         before = None if name is None else getattr(session, name)
         if name is None or before is None:

@@ -34,8 +34,8 @@ COMMON = (
     Parameter("name", text, None, "By which its progress is kept; by default the URI's place."),
     Parameter("start", start, "now", "Where a sink begins that is new: now, or the journal's beginning."),
     Parameter("batch", count, "1000", "Most records of a batch, and most sessions.", least=1),
-    Parameter("batch-bytes", size, "1MiB", "About the most bytes of events in a batch.", least=1),
-    Parameter("batch-age", duration, "250ms", "How long records are gathered for a batch."),
+    Parameter("batch-bytes", size, "1MiB", "About the most bytes of a batch, data included.", least=1),
+    Parameter("batch-age", duration, "250ms", "Longest time that records are gathered."),
     Parameter("retry-max", duration, "1m", "Longest time between two attempts.", least=0.001),
     Parameter("step", text, None, "Done to each record before; may be repeated.", many=True),
 )
@@ -71,7 +71,7 @@ def statuses(value: str) -> frozenset[int]:
 
 @frozen
 class SinkOptions:
-    """What is common to all sinks; times in seconds, sizes in bytes."""
+    """What is common to all sinks; times in seconds, sizes in bytes. ``kind`` is the maker's first scheme."""
 
     name: str
     start: str = "now"
@@ -80,6 +80,7 @@ class SinkOptions:
     batch_age: float = 0.25
     retry_max: float = 60.0
     step: tuple[str, ...] = field(default=())
+    kind: str = ""
 
 
 def read_uri(uri: str, makers: Sequence[ISinkMaker]) -> tuple[ISinkMaker, SinkURI, SinkOptions]:
@@ -99,7 +100,7 @@ def read_uri(uri: str, makers: Sequence[ISinkMaker]) -> tuple[ISinkMaker, SinkUR
     common["name"] = common["name"] or _name(parts.scheme, host, parts.path)
     common["step"] = tuple(common["step"])
     read = SinkURI(parts.scheme, host, unquote(parts.path), user, password, values, common["name"])
-    return maker, read, SinkOptions(**common)
+    return maker, read, SinkOptions(**common, kind=maker.schemes[0])
 
 
 def read_parameters(
@@ -117,6 +118,8 @@ def read_parameters(
             close = difflib.get_close_matches(name, by_name, 1)
             hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(by_name))}"
             raise _bad(scheme, f"unknown parameter{hint}")
+        if "\0" in written:
+            raise _bad(scheme, f"{name}: a text without NUL is expected")
         try:
             value = parameter.value(written)
         except ValueError as error:

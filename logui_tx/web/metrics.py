@@ -102,11 +102,19 @@ class MetricsPage(Resource):
             request.setResponseCode(403)
             request.setHeader("Content-Type", "text/plain; charset=utf-8")
             return b"This address may not read the metrics; see --metrics-from.\n"
-        encode, content_type = choose_encoder(header(request, "accept") or "")
+        found, content_type = self._encoded(header(request, "accept") or "")
         request.setHeader("Content-Type", content_type)
         request.setHeader("Cache-Control", "no-store")
-        found: bytes = encode(self._registry)
         return found
+
+    def _encoded(self, accept: str) -> tuple[bytes, str]:
+        """The metrics as the client accepts them, or in the usual text; and the content's type."""
+        try:
+            encode, content_type = choose_encoder(accept)
+            return encode(self._registry), content_type
+        except Exception:  # noqa: BLE001 - a version may be any text, and is compared as numbers
+            encode, content_type = choose_encoder("")
+            return encode(self._registry), content_type
 
     def _may_read(self, address: str) -> bool:
         try:

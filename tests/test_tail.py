@@ -1,0 +1,100 @@
+"""Reading the journal forward."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from logui_tx.journal.identity import renew
+from logui_tx.journal.schema import open_journal, open_reader
+from logui_tx.journal.tail import JournalTail, Stretch
+from logui_tx.model import Position
+from tests.journals import made_journal
+
+
+class FailedReadingTests(SynchronousTestCase):
+    """A session stands as it does by now, also after a reading that failed: its end would never be told."""
+
+    def test_a_new_batch(self) -> None:
+        self.check(lambda tail: tail.read(Position(), 100, 10_000))
+
+    def test_a_batch_again(self) -> None:
+        self.check(lambda tail: tail.read_to(Position(), Position(3)))
+
+    def check(self, read: Callable[[JournalTail], Stretch]) -> None:
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        journal = self.enterContext(made_journal(folder))
+        session = journal.session("a").send(1)
+        journal.commit()
+        journal.session("b").send(2)
+        journal.commit()
+        connection = open_reader(folder)
+        self.addCleanup(connection.close)
+        tail = JournalTail(connection)
+        real: Any = tail._segments.read
+        blocks = []
+
+        def failing(block: bytes) -> Any:
+            blocks.append(block)
+            if len(blocks) == 2:
+                raise sqlite3.OperationalError("disk I/O error")
+            return real(block)
+
+        self.patch(tail._segments, "read", failing)
+        self.assertRaises(sqlite3.OperationalError, read, tail)
+        session.end()
+        journal.commit()
+        ends = {one.id: one.end_reason for one in read(tail).sessions.values()}
+        self.assertEqual(ends, {"a": "closed", "b": None})
+
+
+class BoundsTests(SynchronousTestCase):
+    """Events within messages, sessions behind the events, and both under several journal ids."""
+
+    def setUp(self) -> None:
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        journal = self.enterContext(made_journal(folder))
+        with closing(open_journal(folder)) as connection:
+            for segment in range(1, 4):
+                for n in range(5):
+                    session = journal.session(f"{segment}-{n}", app_data=b'{"x":"%b"}' % (b"y" * 300 * n))
+                    session.send(*range(7 * n + 1)).send(1, 2)
+                journal.commit()
+                if segment != 2:
+                    renew(connection)
+        self.connection = open_reader(folder)
+        self.addCleanup(self.connection.close)
+        self.tail = JournalTail(self.connection)
+        self.events = [(segment, at) for segment in range(1, 4) for at in range(5 + 7 * 10 + 10)]
+        self.ids = [f"{segment}-{n}" for segment in range(1, 4) for n in range(5)]
+
+    @given(st.integers(1, 300), st.integers(1, 100_000))
+    def test_everything_once_within_the_bounds_and_again_as_it_was(self, most: int, most_bytes: int) -> None:
+        place = Position()
+        events: list[tuple[int, int]] = []
+        sessions: list[str] = []
+        while (stretch := self.tail.read(place, most, most_bytes)).after != place:
+            found = [
+                (part.message.segment, part.message.first_event + at)
+                for part in stretch.parts
+                for at in range(part.start, part.stop)
+            ]
+            told = [one.id for one in stretch.sessions.values()]
+            self.assertTrue(found or told)
+            self.assertEqual(len(found), stretch.events)
+            self.assertLessEqual(max(len(found), len(told)), most)
+            # One event and one session past it at most, each of less than 2000.
+            self.assertLess(stretch.size, 2 * most_bytes + 4_000)
+            self.assertEqual(
+                {stretch.journal_id},
+                {self.tail.reader.identity.at(segment) for segment, _ in found} or {stretch.journal_id},
+            )
+            self.assertEqual(self.tail.read_to(place, stretch.after), stretch)
+            place, events, sessions = stretch.after, events + found, sessions + told
+        self.assertEqual((events, sessions, place), (self.events, self.ids, Position(4)))
