@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Batch,
         Close,
         Event,
+        EventColumns,
         Flight,
         Hello,
         Kept,
@@ -76,6 +77,9 @@ class IDialect(Interface):
 
     def events(message: bytes) -> Iterable[Event]:
         """The events of a message that :meth:`read` took for a Batch, in order, as the client sent them."""
+
+    def columns(message: bytes) -> EventColumns:
+        """The same as columns: there may be millions of events, and who reads all makes nothing of each."""
 
     def welcome(to: Welcome) -> bytes | None:
         """The handshake's answer, None where the dialect has none."""

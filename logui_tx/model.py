@@ -5,6 +5,7 @@ Times are UNIX milliseconds in UTC unless a name says otherwise; ids are UUID4 s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -167,6 +168,18 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     app_data: bytes | None = None
 
 
+class EventColumns(msgspec.Struct, frozen=True, gc=False):
+    """The events of a message side by side: as many each of what :class:`Event` tells of one.
+
+    ``raw`` are pieces of the message that can be joined with bytes; ``app_data`` is None where no event
+    tells any.
+    """
+
+    raw: Sequence[bytes | msgspec.Raw]
+    times: Sequence[int | None]
+    app_data: Sequence[bytes | None] | None = None
+
+
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What was promised: the events with these sequence numbers are on disk.
 
@@ -253,8 +266,7 @@ class Session:
         return None if self.ended_at is None else (self.ended_at - self.started_at) / 1000
 
 
-@frozen(order=True)
-class Position:
+class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """A place in the journal: behind all earlier segments, and behind ``event`` events of this one.
 
     A segment's sessions are behind its last event, in the order of their numbers in the journal: where
@@ -265,13 +277,13 @@ class Position:
     event: int = 0
 
 
-@frozen
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One logged event and what the server knows of it (DESIGN, *The faces*).
 
     ``received_at`` is ISO 8601; ``client_time`` and ``clock_offset`` are in ms, None where the client told
     no time. ``app_data`` and ``event`` are JSON objects on one line, otherwise as the client wrote them.
     ``record_id`` is the same wherever and whenever the record is given away; ``position`` is before it.
+    A changed one is made with :func:`msgspec.structs.replace`.
     """
 
     record_id: str

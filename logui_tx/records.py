@@ -5,32 +5,49 @@ What a client wrote is spliced in as it is, every digit of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from logui_tx.dialects.times import to_iso_8601
 from logui_tx.model import Record, Session
 
-FIELDS = (
-    "recordID",
-    "applicationID",
-    "flightID",
-    "sessionID",
-    "seq",
-    "receivedAt",
-    "clientTime",
-    "clockOffset",
-    "dialect",
-    "appSpecificLogData",
-    "event",
-)
-"""A record's members, in the order of DESIGN, *The faces*."""
-
 _encode = msgspec.json.encode
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+
+class _Line(msgspec.Struct, gc=False):
+    """A record as it is written."""
+
+    recordID: str
+    applicationID: str
+    flightID: str
+    sessionID: str
+    seq: int
+    receivedAt: str
+    clientTime: int | None
+    clockOffset: int | None
+    dialect: str
+    appSpecificLogData: msgspec.Raw
+    event: msgspec.Raw
+
+
+FIELDS = tuple(field.name for field in msgspec.structs.fields(_Line))
+"""A record's members, in the order of DESIGN, *The faces*."""
 
 
 def record_json(record: Record) -> bytes:
     """A record with the members :data:`FIELDS`."""
-    values = (
+    return _encode(_line(record))
+
+
+def record_lines(records: Iterable[Record]) -> bytes:
+    """Records as :func:`record_json` writes them, each on a line with its end."""
+    return _encode_lines(map(_line, records))
+
+
+def _line(record: Record) -> _Line:
+    return _Line(
         record.record_id,
         record.application_id,
         record.flight_id,
@@ -43,7 +60,6 @@ def record_json(record: Record) -> bytes:
         msgspec.Raw(record.app_data),
         msgspec.Raw(record.event),
     )
-    return _encode(dict(zip(FIELDS, values, strict=True)))
 
 
 def session_json(session: Session) -> bytes:

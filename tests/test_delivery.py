@@ -3,6 +3,7 @@
 from typing import Any
 
 from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
@@ -335,7 +336,7 @@ class OddStep:
     def record(self, record: Record) -> Record | None:
         if record.seq == 5:
             raise ValueError("five")
-        return evolve(record, seq=record.seq * 2) if record.seq % 2 else None
+        return replace(record, seq=record.seq * 2) if record.seq % 2 else None
 
 
 class StepTests(DeliveryTestCase):

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.dialects import BY_NAME
 from logui_tx.errors import JournalError, UnknownSession
-from logui_tx.export.records import Selection, Tally, events_of, records
+from logui_tx.export.records import Selection, Tally, columns_of, records
 from logui_tx.export.text import ascii_json, one_line, shown
 from logui_tx.model import Position, Record
 from tests.journals import NOW, MadeJournal, made_journal, reading
@@ -164,7 +164,7 @@ class SelectionTests(ExportTestCase):
     def test_a_message_without_events(self) -> None:
         self.journal.session("s", flight="f").send().send(1)
         self.journal.commit()
-        self.assertEqual([len(events_of(message)) for message in self.select("f").messages()], [0, 1])
+        self.assertEqual([len(columns_of(message).raw) for message in self.select("f").messages()], [0, 1])
 
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -60,6 +60,19 @@ class FitsTests(SynchronousTestCase):
         else:
             self.assertEqual(read, value)
 
+    @given(
+        st.sampled_from(["", "-"]),
+        st.sampled_from(["0", "1", "7" * 399, "8" * 400, "9" * 401]),
+        st.sampled_from(["", ".0", ".5", "." + "3" * 398, "." + "3" * 400]),
+        st.sampled_from(["", "e", "E", "e+", "E-"]),
+        st.sampled_from(["5", "99", "100", "400", "401", "0400", "00401", "9" * 500]),
+        st.sampled_from([b"%b", b"[%b]", b"[1,%b ,2]", b'{"a":%b}', b'{"a": [\n%b]}']),
+    )
+    def test_any_number(self, sign: str, whole: str, part: str, e: str, exponent: str, around: bytes) -> None:
+        number = sign + whole + part + (e + exponent if e else "")
+        fits = len(sign + whole + part) <= 400 and (not e or (len(exponent) < 6 and int(exponent) <= 400))
+        self.assertEqual(fits_jsonb(around % number.encode()), fits)
+
     @given(any_text)
     def test_any_text(self, text: str) -> None:
         self.assertEqual(json.loads(as_string(holdable(text).encode())), holdable(text))

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -148,7 +148,7 @@ class StatementTests(SynchronousTestCase):
     def test_what_is_looked_for(self) -> None:
         events, _ = read_tables("/events", None, "ReplacingMergeTree")
         [first, second] = made([1, 2])
-        odd = evolve(second, session_id="s'1\\")
+        odd = replace(second, session_id="s'1\\")
         self.assertEqual(
             events.find([first, odd]),
             "SELECT DISTINCT record_id FROM `default`.`events` "
@@ -160,7 +160,7 @@ class StatementTests(SynchronousTestCase):
 class PartsTests(SynchronousTestCase):
     @given(st.lists(st.integers(1, MOST_READ - 1), max_size=30))
     def test_no_answer_is_longer_than_what_is_read(self, lengths: list[int]) -> None:
-        records = [evolve(make_record(n + 1), record_id="x" * length) for n, length in enumerate(lengths)]
+        records = [replace(make_record(n + 1), record_id="x" * length) for n, length in enumerate(lengths)]
         found = list(parts(records))
         self.assertEqual([one for some in found for one in some], records)
         for some in found:

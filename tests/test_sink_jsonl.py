@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import zstandard
 from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -239,8 +240,8 @@ class SinkTests(TestCase):
 
     async def test_another_day_begins_with_its_records(self) -> None:
         sink = await self.opened()
-        late = evolve(make_record(2), received_at="2026-11-23T00:00:00.000Z")
-        odd = evolve(make_record(3), received_at="2026-11-23T00:00:00.000Z", flight_id="../x")
+        late = replace(make_record(2), received_at="2026-11-23T00:00:00.000Z")
+        odd = replace(make_record(3), received_at="2026-11-23T00:00:00.000Z", flight_id="../x")
         await sink.write(make_batch([make_record(1), late, odd]))
         self.assertEqual(
             sorted(path.name for path in self.folder.glob("events_*")),
@@ -255,7 +256,7 @@ class SinkTests(TestCase):
         """It is taken in halves, so that the state can be saved; one record always is."""
         self.patch(jsonl, "MOST_OPEN", 2)
         sink = await self.opened()
-        flights = [evolve(record, flight_id=f"f{record.seq}") for record in made([1, 2, 3])]
+        flights = [replace(record, flight_id=f"f{record.seq}") for record in made([1, 2, 3])]
         with self.assertRaisesRegex(RecordsRefused, "too many files for one batch: 3"):
             await sink.write(make_batch(flights))
         self.assertEqual(self.kept(), [])

@@ -5,9 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -29,7 +29,7 @@ class StepsTestCase(SynchronousTestCase):
         return step
 
     def record(self, step: str, event: bytes = EVENT, **more: Any) -> Record:
-        found = self.step(step).record(evolve(make_record(1, event=event), **more))
+        found = self.step(step).record(replace(make_record(1, event=event), **more))
         assert found is not None
         return found
 
@@ -100,7 +100,7 @@ class FieldTests(StepsTestCase):
 
         step = FieldStep(["appSpecificLogData", "user"], change)
         for data in (b'{"user":1}', b'{"user":2}') * 50:
-            found = step.record(evolve(make_record(1), app_data=bytes(bytearray(data))))
+            found = step.record(replace(make_record(1), app_data=bytes(bytearray(data))))
             self.assertEqual(found.app_data, b'{"user":0}')
         self.assertEqual(asked, [b"1", b"2"])
 
@@ -219,7 +219,7 @@ class SampleTests(StepsTestCase):
         found = []
         for n in range(10):
             for session in ("a", "b"):
-                record = evolve(
+                record = replace(
                     make_record(n + 1, session, event=event), client_time=1000 + 40 * n, dialect=dialect
                 )
                 if step.record(record) is not None and session == "a":
@@ -247,7 +247,7 @@ class SampleTests(StepsTestCase):
     def test_a_clock_that_was_set_back(self) -> None:
         step, move = self.step("sample:100"), make_record(1, event=b'{"eventDetails":{"type":"mousemove"}}')
         for time in (10**6, 10**5):
-            self.assertIsNotNone(step.record(evolve(move, client_time=time)))
+            self.assertIsNotNone(step.record(replace(move, client_time=time)))
 
 
 class MakerTests(SynchronousTestCase):

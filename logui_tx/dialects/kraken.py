@@ -42,6 +42,7 @@ from logui_tx.model import (
     Batch,
     Close,
     Event,
+    EventColumns,
     Hello,
     Leave,
     Receipt,
@@ -214,17 +215,21 @@ class Kraken:
 
     def events(self, message: bytes) -> list[Event]:
         """See :meth:`IDialect.events`."""
+        return values.events(self.columns(message))
+
+    def columns(self, message: bytes) -> EventColumns:
+        """See :meth:`IDialect.columns`."""
         if message.lstrip()[:1] != b"[":
             found = json_text.members(message)
             if values.text(found["type"]) is not None:
-                return []  # the word of leaving
-            return [Event(message.strip(), values.time(found["timestamp"]))]
+                return EventColumns([], [])  # the word of leaving
+            return EventColumns([message.strip()], [values.time(found["timestamp"])])
         try:
             raw, stamps = _read_events(message), _read_stamps(message)
         except UNREADABLE:
             written = json_text.elements(message)
-            return [Event(event, values.event_time(event, "timestamp")) for event in written]
-        return list(map(Event, map(bytes, raw), values.milliseconds([stamp.timestamp for stamp in stamps])))
+            return EventColumns(written, [values.event_time(event, "timestamp") for event in written])
+        return EventColumns(raw, values.milliseconds([stamp.timestamp for stamp in stamps]))
 
     # --- server to client
 

@@ -35,7 +35,18 @@ from logui_tx.dialects.times import to_iso_8601
 from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, TOO_LARGE, UNREADABLE
 from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal, TooManyEvents
 from logui_tx.interfaces import IDialect
-from logui_tx.model import AppDataChange, Batch, Close, Event, Hello, Leave, Receipt, Reply, Welcome
+from logui_tx.model import (
+    AppDataChange,
+    Batch,
+    Close,
+    Event,
+    EventColumns,
+    Hello,
+    Leave,
+    Receipt,
+    Reply,
+    Welcome,
+)
 
 MAX_PAYLOAD_ID = 2**53 - 1
 MAX_INSTANCE = 128
@@ -191,14 +202,17 @@ class LogUI04:
 
     def events(self, message: bytes) -> list[Event]:
         """See :meth:`IDialect.events`."""
+        return values.events(self.columns(message))
+
+    def columns(self, message: bytes) -> EventColumns:
+        """See :meth:`IDialect.columns`."""
         try:
             raw = _read_raw_events(message).eventsToBeLogged
             stamps = _read_stamps(message).eventsToBeLogged
         except UNREADABLE:
             written = json_text.elements(json_text.members(message)["eventsToBeLogged"])
-            return [Event(event, values.event_time(event, "clientDateTime")) for event in written]
-        times = values.milliseconds([stamp.clientDateTime for stamp in stamps])
-        return list(map(Event, map(bytes, raw), times))
+            return EventColumns(written, [values.event_time(event, "clientDateTime") for event in written])
+        return EventColumns(raw, values.milliseconds([stamp.clientDateTime for stamp in stamps]))
 
     # --- server to client
 

@@ -37,7 +37,18 @@ from logui_tx.dialects.times import to_iso_8601
 from logui_tx.dialects.values import MAX_EXACT, MAX_REFERRER, UNREADABLE
 from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal, TooManyEvents
 from logui_tx.interfaces import IDialect
-from logui_tx.model import AppDataChange, Batch, Close, Event, Hello, Leave, Receipt, Reply, Welcome
+from logui_tx.model import (
+    AppDataChange,
+    Batch,
+    Close,
+    Event,
+    EventColumns,
+    Hello,
+    Leave,
+    Receipt,
+    Reply,
+    Welcome,
+)
 
 CODES = {
     Refusal.MALFORMED: 4001,
@@ -188,13 +199,17 @@ class LogUI05:
 
     def events(self, message: bytes) -> list[Event]:
         """See :meth:`IDialect.events`."""
+        return values.events(self.columns(message))
+
+    def columns(self, message: bytes) -> EventColumns:
+        """See :meth:`IDialect.columns`."""
         try:
             items = _read_log_events(message).payload.items
-            raw = list(map(bytes, _read_raw_events(message).payload.items))
+            raw = _read_raw_events(message).payload.items
         except UNREADABLE:
-            return _events_carefully(message)
+            return _columns_carefully(message)
         times = values.milliseconds([item.timestamps.eventTimestamp for item in items])
-        return list(map(Event, raw, times, _in_force([_borne(item) for item in items])))
+        return EventColumns(raw, times, _in_force([_borne(item) for item in items]))
 
     # --- server to client
 
@@ -345,7 +360,7 @@ def _batch(app_data: Sequence[bytes], marks: bool) -> Batch:
     return Batch(len(app_data), app_data=told, app_data_updated=marks)
 
 
-def _in_force(borne: Sequence[_Borne]) -> list[bytes | None]:
+def _in_force(borne: Sequence[_Borne]) -> list[bytes | None] | None:
     """The data under which each item was made, as far as the items tell; None: that of the whole message.
 
     One that bears none was made under what was told before it.
@@ -356,17 +371,17 @@ def _in_force(borne: Sequence[_Borne]) -> list[bytes | None]:
     updated = next((at for at, one in enumerate(borne) if one.marks), None)
     if updated is None:
         # Nearly always all bear the same, which is the message's.
-        return told if len(set(told)) > 1 else [None] * len(told)
+        return told if len(set(told)) > 1 else None
     # Before it, those that bear the same were overwritten by the update.
     return [None if data == told[updated] else data for data in told[:updated]] + told[updated:]
 
 
-def _events_carefully(message: bytes) -> list[Event]:
+def _columns_carefully(message: bytes) -> EventColumns:
     kind, payload = _envelope(message, False)
     if kind != "logEvents":
-        return []
+        return EventColumns([], [])
     items = json_text.elements(payload["items"])
     borne = [_checked(position, item) for position, item in enumerate(items)]
     stamps = [json_text.members(item)["timestamps"] for item in items]
     times = [values.event_time(timestamps, "eventTimestamp") for timestamps in stamps]
-    return list(map(Event, items, times, _in_force(borne)))
+    return EventColumns(items, times, _in_force(borne))

@@ -16,6 +16,7 @@ _FAR_YEAR = re.compile(r"(0000|\+\d{6}|-(?!000000)\d{6})(?=-)", re.ASCII)
 # What Date.prototype.toISOString() writes, in the years that datetime knows.
 _USUAL = re.compile(r"(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII).fullmatch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLAIN_EPOCH = datetime(1970, 1, 1)
 _MILLISECOND = timedelta(milliseconds=1)
 _CYCLE = 146_097 * 86_400_000
 """The calendar repeats every 400 years, which are so many milliseconds."""
@@ -56,8 +57,8 @@ def to_iso_8601(milliseconds: int) -> str:
     Outside the years 0 to 9999 the year has a sign and six digits, as ECMAScript writes it.
     """
     try:
-        text = (_EPOCH + milliseconds * _MILLISECOND).isoformat(timespec="milliseconds")
-        return text.replace("+00:00", "Z")
+        moment = _PLAIN_EPOCH + timedelta(milliseconds=milliseconds)
+        return moment.isoformat(timespec="milliseconds") + "Z"
     except OverflowError:
         # Shift into datetime's range, then name the true year.
         cycles = milliseconds // _CYCLE

@@ -21,7 +21,7 @@ import msgspec
 
 from logui_tx.dialects import json_text
 from logui_tx.dialects.json_text import BadJSON
-from logui_tx.export.records import Selection, Tally, events_of, records
+from logui_tx.export.records import Selection, Tally, columns_of, records
 from logui_tx.model import Record
 from logui_tx.records import FIELDS
 
@@ -100,8 +100,8 @@ def _columns(selection: Selection, tally: Tally, most: int) -> tuple[list[str], 
     columns: dict[str, None] = {}
     complete = True
     for message in selection.messages():
-        for event in events_of(message):
-            for name in flatten(event.raw):
+        for raw in columns_of(message).raw:
+            for name in flatten(bytes(raw)):
                 if name in columns:
                     continue
                 if len(columns) < most and len(name) <= MAX_NAME:

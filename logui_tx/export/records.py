@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count, repeat
 
 from attrs import define, field, frozen
 
@@ -13,7 +13,7 @@ from logui_tx.errors import JournalError, UnknownSession
 from logui_tx.export.text import one_line
 from logui_tx.interfaces import IDialect
 from logui_tx.journal.reader import JournalReader, Snapshot, StoredMessage
-from logui_tx.model import Event, Position, Record, Session
+from logui_tx.model import EventColumns, Position, Record, Session
 
 
 @frozen
@@ -82,39 +82,48 @@ def dialect_of(session: Session) -> IDialect:
     return dialect
 
 
-def events_of(message: StoredMessage) -> list[Event]:
+def columns_of(message: StoredMessage) -> EventColumns:
     """A message's events, each on one line. Raises :class:`JournalError` where it cannot be read."""
     try:
-        events = list(dialect_of(message.session).events(one_line(message.message)))
+        events = dialect_of(message.session).columns(one_line(message.message))
     except (ValueError, KeyError) as error:
         raise _unreadable(message, str(error)) from None
-    if len(events) != message.count:
-        raise _unreadable(message, f"it has {len(events)} events instead of {message.count}")
+    if len(events.raw) != message.count:
+        raise _unreadable(message, f"it has {len(events.raw)} events instead of {message.count}")
     return events
 
 
-def records(message: StoredMessage, journal_id: str) -> Iterator[Record]:
-    """A message's events as records."""
-    session = message.session
-    received_at = to_iso_8601(message.received)
+def records(message: StoredMessage, journal_id: str) -> list[Record]:
+    """A message's events as records. Raises as :func:`columns_of`."""
+    events = columns_of(message)
+    segment, first = message.segment, message.first_event
+    places = range(first, first + message.count)
     app_data = one_line(message.app_data)
-    for place, seq, event in zip(
-        count(message.first_event), count(message.first_seq), events_of(message), strict=False
-    ):
-        yield Record(
-            f"{journal_id}-{message.segment}-{place}",
-            session.application_id,
-            session.flight_id,
-            session.id,
-            seq,
-            received_at,
-            event.client_time,
-            message.clock_offset,
-            session.dialect,
-            app_data if event.app_data is None else event.app_data,
-            event.raw,
-            Position(message.segment, place),
+    told: Iterable[bytes]
+    if events.app_data is None:
+        told = repeat(app_data)
+    else:
+        told = [app_data if data is None else data for data in events.app_data]
+    session = message.session
+    stem = f"{journal_id}-{segment}-"
+    # Without a loop of Python's: every event that is delivered goes through here.
+    return list(
+        map(
+            Record,
+            [f"{stem}{place}" for place in places],
+            repeat(session.application_id),
+            repeat(session.flight_id),
+            repeat(session.id),
+            count(message.first_seq),
+            repeat(to_iso_8601(message.received)),
+            events.times,
+            repeat(message.clock_offset),
+            repeat(session.dialect),
+            told,
+            map(bytes, events.raw),
+            map(Position, repeat(segment), places),
         )
+    )
 
 
 def _unreadable(message: StoredMessage, why: str) -> JournalError:

@@ -24,7 +24,10 @@ class Identity:
 
     def at(self, segment: int) -> str:
         """The id of which this segment's records are."""
-        return next((one for first, one in reversed(self.spans) if segment >= first), self.spans[0][1])
+        for first, one in reversed(self.spans):
+            if segment >= first:
+                return one
+        return self.spans[0][1]
 
     @property
     def current(self) -> str:

@@ -14,7 +14,7 @@ from attrs import evolve, fields, frozen
 
 from logui_tx.errors import CorruptSegment, UnknownSession
 from logui_tx.journal.identity import read_identity
-from logui_tx.journal.segment import Kind, Record, SegmentReader, slices, unpack_sessions
+from logui_tx.journal.segment import Kind, Record, SegmentReader, unpack_sessions
 from logui_tx.model import Session
 
 MEMORY = 64 * 1024 * 1024
@@ -33,8 +33,7 @@ _Place = tuple[Session, Record, bytes, int, int]
 """A message that waits for its turn: what :class:`StoredMessage` is made from."""
 
 
-@frozen
-class StoredMessage:
+class StoredMessage(msgspec.Struct, frozen=True, gc=False):
     """One stored message: ``count`` events of a session from ``first_seq`` on.
 
     ``segment`` and ``first_event`` (the place of its first event in the segment, from 0) make its events'
@@ -103,13 +102,15 @@ class JournalReader:
             raise UnknownSession(f"there is no session {session_id!r}")
         return Session(*row)
 
-    def session_numbered(self, number: int) -> Session | None:
-        """The session of this number; None where it was erased."""
-        row = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM sessions WHERE number = ?",  # noqa: S608 - our own column names
-            (number,),
-        ).fetchone()
-        return None if row is None else Session(*row)
+    def sessions_numbered(self, numbers: Sequence[int]) -> Iterator[Session]:
+        """The sessions of these numbers, in any order; those that were erased are left out."""
+        for at in range(0, len(numbers), _PAGE):
+            some = numbers[at : at + _PAGE]
+            rows = self.connection.execute(
+                f"SELECT {_COLUMNS} FROM sessions WHERE number IN ({', '.join('?' * len(some))})",  # noqa: S608
+                some,
+            )
+            yield from (Session(*row) for row in rows.fetchall())
 
     def snapshot(self) -> Snapshot:
         """How far the journal reaches now; with it, :meth:`sessions` can be asked again for the same."""
@@ -206,8 +207,9 @@ class JournalReader:
                 records, messages = self._segments.read(block)
             except CorruptSegment as error:
                 raise CorruptSegment(f"segment {segment}: {error}") from None
-            first_event = 0
-            for record, message in slices(records, messages):
+            first_event = at = 0
+            for record in records:
+                start, at = at, at + record.size
                 session = wanted.get(record.session)
                 if (
                     record.kind == Kind.EVENTS
@@ -217,7 +219,7 @@ class JournalReader:
                     and (since is None or record.received >= since)
                     and (until is None or record.received < until)
                 ):
-                    yield session, record, bytes(message), segment, first_event
+                    yield session, record, bytes(messages[start:at]), segment, first_event
                 first_event += record.count
 
     def _stored(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from math import inf
 
@@ -16,6 +16,10 @@ from logui_tx.journal.segment import Kind, SegmentReader, slices
 from logui_tx.model import Position, Session
 
 _OF_SESSIONS = (Kind.OPENED, Kind.RESUMED, Kind.CHANGED, Kind.ENDED)
+
+_AT_ONCE = 64
+"""Records whose sessions are asked for together, which is much less work. A session's application-specific
+data may be large."""
 
 
 @frozen
@@ -128,11 +132,15 @@ class JournalTail:
         if until is not None and until.segment == segment:
             stop = min(stop, until.event)
         at = 0
-        for record, message in slices(records, messages):
+        for number, (record, message) in enumerate(slices(records, messages)):
             start, end = max(begin, at), min(stop, at + record.count)
             if start < end:
                 data = 0
-                session = self._session(record.session) if record.kind == Kind.EVENTS else None
+                session = None
+                if record.kind == Kind.EVENTS:
+                    if record.session not in self._sessions:
+                        self._look_up({one.session for one in records[number : number + _AT_ONCE]})
+                    session = self._sessions[record.session]
                 if session is not None:
                     app_data = self.reader.app_data(record.app_data)
                     if most_bytes < inf:
@@ -189,6 +197,11 @@ class JournalTail:
 
     def _session(self, number: int) -> Session | None:
         """None where it was erased."""
-        if number not in self._sessions:
-            self._sessions[number] = self.reader.session_numbered(number)
+        self._look_up({number})
         return self._sessions[number]
+
+    def _look_up(self, numbers: Set[int]) -> None:
+        """Have these sessions at hand."""
+        missing = sorted(numbers - self._sessions.keys())
+        self._sessions.update(dict.fromkeys(missing))
+        self._sessions.update((one.number, one) for one in self.reader.sessions_numbered(missing))

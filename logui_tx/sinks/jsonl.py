@@ -20,8 +20,8 @@ from zope.interface import implementer
 
 from logui_tx.errors import BadOption, RecordsRefused, SinkAway
 from logui_tx.interfaces import ISinkToldOfSaves
-from logui_tx.model import Position, SinkBatch, SinkURI
-from logui_tx.records import record_json, session_json
+from logui_tx.model import Position, Record, SinkBatch, SinkURI
+from logui_tx.records import record_lines, session_json
 from logui_tx.sinks.line_files import MOST_OPEN, LineFiles, State, Stream, day, safe
 from logui_tx.threads import daemon_pool
 
@@ -135,16 +135,22 @@ class JsonLines:
         return self._last is not None and batch.first == self._last[0] and batch.after >= self._last[1]
 
     def _lines(self, batch: SinkBatch) -> dict[Stream, bytes]:
-        lines: dict[Stream, list[bytes]] = {}
+        # Of many records: their stream's name is made once.
+        records: dict[tuple[str, str], list[Record]] = {}
         for record in batch.records:
-            stream = Stream("events", safe(record.flight_id), safe(record.received_at[:10]))
-            lines.setdefault(stream, []).append(record_json(record))
+            records.setdefault((record.flight_id, record.received_at[:10]), []).append(record)
+        lines = {
+            Stream("events", safe(flight), safe(of_day)): record_lines(found)
+            for (flight, of_day), found in records.items()
+        }
         # They are told as they stand by now: their day is today.
         today = day(self._reactor.seconds())
+        sessions: dict[str, list[bytes]] = {}
         for session in batch.sessions:
-            stream = Stream("sessions", safe(session.flight_id), today)
-            lines.setdefault(stream, []).append(session_json(session))
-        return {stream: b"\n".join([*found, b""]) for stream, found in lines.items()}
+            sessions.setdefault(session.flight_id, []).append(session_json(session))
+        for flight, told in sessions.items():
+            lines[Stream("sessions", safe(flight), today)] = b"\n".join([*told, b""])
+        return lines
 
     def _finish_resting(self) -> None:
         if not self._unsure and self._last is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -23,10 +23,11 @@ from zope.interface import implementer
 from logui_tx.dialects.times import to_iso_8601
 from logui_tx.errors import BadOption, RecordsRefused, SinkAway
 from logui_tx.interfaces import ISink
-from logui_tx.model import Record, Session, SinkBatch, SinkURI
+from logui_tx.model import Session, SinkBatch, SinkURI
 from logui_tx.postgresql import DEFAULTS, server_options, wrong_encoding
 from logui_tx.records import device
 from logui_tx.sinks.jsonb import as_jsonb, as_string, holdable
+from logui_tx.sinks.postgresql_rows import copy_rows
 from logui_tx.sinks.postgresql_tables import copy_in, insert_events, prepare, put_session, read_tables
 from logui_tx.threads import daemon_pool
 
@@ -171,8 +172,7 @@ class PostgreSQLSink:
         with connection.transaction(), connection.cursor() as cursor:
             if batch.records:
                 with cursor.copy(self._copy) as copy:
-                    for row in _events(batch, jsonb):
-                        copy.write_row(row)
+                    copy.write(copy_rows(batch, jsonb))
                 cursor.execute(self._insert)
             if batch.sessions:
                 newest = {session.id: session for session in batch.sessions}
@@ -237,35 +237,6 @@ def _conninfo(uri: SinkURI, timeout: float) -> str:
     except (psycopg.Error, ValueError) as error:
         bad = " ".join(str(error).split())
     raise BadOption(f"sink: postgresql: the URI cannot be used: {bad}")
-
-
-def _events(batch: SinkBatch, jsonb: Callable[[bytes], str]) -> Iterator[tuple[Any, ...]]:
-    """In the order of the stage's columns."""
-    # Most records of a batch share what is in force.
-    app_data: dict[bytes, str] = {}
-    for record in batch.records:
-        if record.app_data not in app_data:
-            app_data[record.app_data] = jsonb(record.app_data)
-        yield _event(batch.journal_id, record, app_data[record.app_data], jsonb(record.event))
-
-
-def _event(journal_id: str, record: Record, app_data: str, event: str) -> tuple[Any, ...]:
-    return (
-        journal_id,
-        record.position.segment,
-        record.position.event,
-        record.application_id,
-        record.flight_id,
-        record.session_id,
-        record.seq,
-        record.received_at,
-        record.client_time,
-        record.clock_offset,
-        record.dialect,
-        app_data,
-        event,
-        record.event.decode("utf-8", "replace"),
-    )
 
 
 def _session(journal_id: str, session: Session, jsonb: Callable[[bytes], str]) -> tuple[Any, ...]:

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 from attrs import define, evolve, field, frozen
+from msgspec.structs import replace
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
@@ -86,12 +87,12 @@ class FieldStep:
         """See :meth:`IStep.record`."""
         where, *rest = self.path
         if where == "event":
-            return evolve(record, event=changed(record.event, rest, self.change))
+            return replace(record, event=changed(record.event, rest, self.change))
         if where == "appSpecificLogData":
             event = record.event
             if record.dialect == "logui-0.5":
                 event = changed(event, [_BORNE, *rest], self.change)
-            return evolve(record, app_data=self._changed_data(record.app_data), event=event)
+            return replace(record, app_data=self._changed_data(record.app_data), event=event)
         return record
 
     def session(self, session: Session) -> Session:

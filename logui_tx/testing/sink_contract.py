@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import cooperate
 from zope.interface.verify import verifyObject
@@ -230,8 +230,8 @@ class SinkContract(TestCase):
     async def test_whatever_clients_send(self) -> None:
         sink = await self.opened()
         sent = [make_record(n, event=event) for n, event in enumerate(HOSTILE, 1)]
-        sent.append(evolve(make_record(len(HOSTILE) + 1), client_time=None, clock_offset=None))
-        sent[0] = evolve(sent[0], app_data=HOSTILE[0])
+        sent.append(replace(make_record(len(HOSTILE) + 1), client_time=None, clock_offset=None))
+        sent[0] = replace(sent[0], app_data=HOSTILE[0])
         odd = {
             "user_agent": "\x00'\ud83d\"\\",
             "origin": "\x00",

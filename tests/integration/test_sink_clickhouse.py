@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
@@ -55,7 +55,7 @@ class ClickHouseSinkTests(SinkContract, TestCase):
         await deferToThread(self.clickhouse.start)
 
     def refused_record(self) -> Record:
-        return evolve(make_record(3), received_at="yesterday")
+        return replace(make_record(3), received_at="yesterday")
 
     # --- what others do not have
 
@@ -85,7 +85,7 @@ class ClickHouseSinkTests(SinkContract, TestCase):
     async def test_a_batch_over_two_months(self) -> None:
         """Each month is a partition, and is there or not: the rest comes when the batch is offered again."""
         sink = await self.opened()
-        records = [*made([1, 2]), evolve(make_record(3), received_at="2026-12-01T00:00:00.000Z")]
+        records = [*made([1, 2]), replace(make_record(3), received_at="2026-12-01T00:00:00.000Z")]
         await self.write(sink, make_batch(records))
         await self.write(sink, make_batch(records))
         await self.assert_kept(records)

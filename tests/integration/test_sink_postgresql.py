@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import psycopg
 from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.defer import gatherResults
 
 from logui_tx.errors import RecordsRefused
@@ -132,7 +133,7 @@ class ColumnTests(PostgreSQLSinkTestCase):
         sink = self.sink()
         await sink.open(b"")
         times = [-8_640_000_000_000_000, -210_000_000_000_000, -1, 0, 8_640_000_000_000_000, None]
-        await sink.write(make_batch([evolve(make_record(n), client_time=t) for n, t in enumerate(times, 1)]))
+        await sink.write(make_batch([replace(make_record(n), client_time=t) for n, t in enumerate(times, 1)]))
         rows = self.ask(
             "SELECT (extract(epoch FROM client_time) * 1000)::bigint FROM logui_events ORDER BY seq"
         )
