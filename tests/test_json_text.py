@@ -243,11 +243,12 @@ class DepthTests(SynchronousTestCase):
         ),
         st.booleans(),
         st.integers(MAX_DEPTH - 12, MAX_DEPTH + 2),
+        st.sampled_from([b'["]\\\\", %s]', b'["", "x", "", %s]', b"[%s]", b'["{","}", %s]']),
     )
-    def test_agrees_with_counting(self, core: object, ascii_only: bool, around: int) -> None:
+    def test_agrees_with_counting(self, core: object, ascii_only: bool, around: int, wrap: bytes) -> None:
         text = as_bytes(written(core, ascii_only))
         for _ in range(around):
-            text = b'["]\\\\", %s]' % text
+            text = wrap % text
         self.assertIs(nests_too_deep(text), around + depth(core) > MAX_DEPTH)
 
     @unhurried

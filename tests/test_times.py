@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from logui_tx.dialects.times import MAX_TIME, to_iso_8601, to_milliseconds
+from logui_tx.dialects.times import MAX_TIME, is_usual, to_iso_8601, to_milliseconds
 
 # Generated tests find mistakes, not slowness.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -218,3 +218,15 @@ class TextTests(SynchronousTestCase):
     def test_any_text_is_in_range_or_none(self, text: str) -> None:
         ms = to_milliseconds(text)
         self.assertTrue(ms is None or -MAX_TIME <= ms <= MAX_TIME)
+
+    @unhurried
+    @given(
+        st.datetimes().map(lambda moment: moment.isoformat(timespec="milliseconds") + "Z")
+        | st.from_regex(r"\A\d{4}-[01]\d-[0-3]\d[T ][0-2]\d:[0-6]\d:[0-6]\d[.,]\d{3}Z?\Z")
+    )
+    def test_what_is_usual_is_a_time(self, text: str) -> None:
+        """And as browsers write it, nothing else."""
+        written = to_milliseconds(text)
+        self.assertIs(
+            is_usual(text), written is not None and to_iso_8601(written) == text and text[:4] != "0000"
+        )

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgpack
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import DataFolderUnusable, NotStored
@@ -140,7 +141,7 @@ class CommitTests(WriterTestCase):
         )
         self.assertEqual(together[1], b"onetwo!")
         rows = self.read("SELECT id, first_received, last_received, events, hex(sessions) FROM segment")
-        self.assertEqual(rows[1], (2, NOW + 2, NOW + 4, 4, f"{1:016X}{2:016X}"))
+        self.assertEqual(rows[1], (2, NOW + 2, NOW + 4, 4, msgpack.packb([1, 1]).hex()))
 
     def test_session_and_progress(self) -> None:
         row = SessionRow("id", "f", "a", "d", NOW, "agent", "https://o", "ref", "phone", "visitor", 7)
@@ -385,7 +386,7 @@ class StartTests(WriterTestCase):
         self.writer.stop()
         connection = sqlite3.connect(self.folder / FILE)
         (block,) = connection.execute("SELECT block FROM segment WHERE id = 3").fetchone()
-        for damaged in (b"", b"\x02" + block[1:], block[:-1], block[:-1] + bytes([block[-1] ^ 1])):
+        for damaged in (b"", b"\x03" + block[1:], block[:-1], block[:-1] + bytes([block[-1] ^ 1])):
             with connection:
                 connection.execute("UPDATE segment SET block = ? WHERE id = 3", (damaged,))
             error = self.assertRaises(DataFolderUnusable, self.open)

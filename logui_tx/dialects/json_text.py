@@ -150,8 +150,12 @@ def nests_too_deep(text: bytes) -> bool:
         return False
     if b"\\" in text:
         text = _ESCAPE.sub(b"", text)
-    # With escapes gone, every second piece between quotes stands outside of strings.
-    brackets = b"".join(text.translate(_ALIKE, _NOT_STRUCTURE).split(b'"')[::2])
+    marks = text.translate(_ALIKE, _NOT_STRUCTURE)
+    # Where quotes only ever stand in pairs, no string has a bracket in it.
+    brackets = marks.replace(b'""', b"")
+    if b'"' in brackets:
+        # With escapes gone, every second piece between quotes stands outside of strings.
+        brackets = b"".join(marks.split(b'"')[::2])
     most = MAX_DEPTH
     for _ in range(_SHALLOW):
         if not brackets:

@@ -161,8 +161,12 @@ class LogUI05:
             return None
         if not values.are_times([item.timestamps.eventTimestamp for item in items]):
             return None
-        borne = [_borne(item) for item in items]
-        return _batch(borne) if all(_is_app_data(one.app_data) for one in borne) else None
+        app_data = [bytes(item.applicationSpecificData) for item in items]
+        # Nearly always all bear the same.
+        if not all(map(_is_app_data, set(app_data))):
+            return None
+        marks = any(_marks(item) for item in items if item.eventType == "statusEvent")
+        return _batch(app_data, marks)
 
     def _read_again(self, message: bytes) -> Batch:
         """A message with lone surrogates, or what is no message of events without fault."""
@@ -190,7 +194,8 @@ class LogUI05:
             raise TooManyEvents(
                 f"The message holds {many.count} items; at most {self.max_events} are allowed."
             ) from None
-        return _batch([_checked(position, item) for position, item in enumerate(items)])
+        borne = [_checked(position, item) for position, item in enumerate(items)]
+        return _batch([one.app_data for one in borne], any(one.marks for one in borne))
 
     def events(self, message: bytes) -> list[Event]:
         """See :meth:`IDialect.events`."""
@@ -331,8 +336,11 @@ def _checked(position: int, item: bytes) -> _Borne:
 
 
 def _borne(item: _Item) -> _Borne:
-    marks = item.eventType == "statusEvent" and _is_marker(bytes(item.eventDetails))
-    return _Borne(bytes(item.applicationSpecificData), marks)
+    return _Borne(bytes(item.applicationSpecificData), _marks(item))
+
+
+def _marks(item: _Item) -> bool:
+    return item.eventType == "statusEvent" and _is_marker(bytes(item.eventDetails))
 
 
 def _is_marker(details: bytes) -> bool:
@@ -346,11 +354,10 @@ def _is_app_data(written: bytes) -> bool:
     return written == _NULL or written[:1] == b"{"
 
 
-def _batch(borne: Sequence[_Borne]) -> Batch:
-    told = [one.app_data for one in borne if one.app_data != _NULL]
-    return Batch(
-        len(borne), app_data=told[-1] if told else None, app_data_updated=any(one.marks for one in borne)
-    )
+def _batch(app_data: Sequence[bytes], marks: bool) -> Batch:
+    """``app_data``: what each item bears; ``marks``: whether one of them tells that it was updated."""
+    told = next((borne for borne in reversed(app_data) if borne != _NULL), None)
+    return Batch(len(app_data), app_data=told, app_data_updated=marks)
 
 
 def _in_force(borne: Sequence[_Borne]) -> list[bytes | None] | None:

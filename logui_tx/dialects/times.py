@@ -13,6 +13,8 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _ISO_8601 = re.compile(r"[\dW-]+[T ][\d:.,]+(Z|[+-][\d:]+)?", re.ASCII)
 # Years beyond those of datetime, as ECMAScript writes them; there is no year -000000.
 _FAR_YEAR = re.compile(r"(0000|\+\d{6}|-(?!000000)\d{6})(?=-)", re.ASCII)
+# What Date.prototype.toISOString() writes, in the years that datetime knows.
+_USUAL = re.compile(r"(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII).fullmatch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN_EPOCH = datetime(1970, 1, 1)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -36,6 +38,17 @@ def to_milliseconds(time: float | str) -> int | None:
     if time < _SECONDS_BELOW:
         time *= 1000
     return round(time) if -MAX_TIME <= time <= MAX_TIME else None
+
+
+def is_usual(time: object) -> bool:
+    """Whether it is a valid time as browsers write it; one that is not may be valid still."""
+    if type(time) is not str or not _USUAL(time):
+        return False
+    try:
+        datetime.fromisoformat(time[:-1])
+    except ValueError:
+        return False
+    return True
 
 
 def to_iso_8601(milliseconds: int) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from logui_tx.dialects import json_text
 from logui_tx.dialects.json_text import BadJSON
-from logui_tx.dialects.times import MAX_TIME, to_milliseconds
+from logui_tx.dialects.times import MAX_TIME, is_usual, to_milliseconds
 from logui_tx.model import Close, Event, EventColumns
 
 HITS = 5
@@ -67,7 +67,9 @@ def event_time(event: bytes, key: str) -> int | None:
 def are_times(stamps: Iterable[float | str]) -> bool:
     """Whether all of them are valid times."""
     for stamp in stamps:
-        if (type(stamp) is not int or not 0 <= stamp <= MAX_TIME) and to_milliseconds(stamp) is None:
+        if type(stamp) is int and 0 <= stamp <= MAX_TIME:
+            continue
+        if not is_usual(stamp) and to_milliseconds(stamp) is None:
             return False
     return True
 

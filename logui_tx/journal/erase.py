@@ -17,7 +17,7 @@ from attrs import frozen
 
 from logui_tx.errors import CorruptSegment, JournalError, UnknownSession
 from logui_tx.journal.schema import open_journal, transaction
-from logui_tx.journal.segment import Kind, Record, SegmentReader, SegmentWriter, pack_session, slices
+from logui_tx.journal.segment import Kind, Record, SegmentReader, SegmentWriter, slices, unpack_sessions
 
 _PAGE = 256
 # One statement a table; the table of identities comes last, so that nothing is orphaned.
@@ -99,7 +99,6 @@ def _segments(connection: sqlite3.Connection, number: int, after: int) -> list[i
     ).fetchone()
     if row is None or row[0] is None:
         return []
-    needle = pack_session(number)
     at, last = max(after + 1, row[0]), row[1]
     while at <= last:
         rows = connection.execute(
@@ -107,11 +106,7 @@ def _segments(connection: sqlite3.Connection, number: int, after: int) -> list[i
         ).fetchall()
         if not rows:
             return []
-        found = [
-            segment
-            for segment, held in rows
-            if any(held[i : i + 8] == needle for i in range(0, len(held), 8))
-        ]
+        found = [segment for segment, held in rows if number in unpack_sessions(held)]
         if found:
             return found
         at = rows[-1][0] + 1

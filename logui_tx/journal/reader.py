@@ -14,7 +14,7 @@ from attrs import evolve, fields, frozen
 
 from logui_tx.errors import CorruptSegment, UnknownSession
 from logui_tx.journal.identity import read_identity
-from logui_tx.journal.segment import Kind, Record, SegmentReader, pack_session
+from logui_tx.journal.segment import Kind, Record, SegmentReader, unpack_sessions
 from logui_tx.model import Session
 
 MEMORY = 64 * 1024 * 1024
@@ -245,7 +245,7 @@ class JournalReader:
         starts = [session.first_segment for session in group if session.first_segment is not None]
         if not starts or not ends:
             return
-        needles = {pack_session(session.number) for session in group}
+        numbers = {session.number for session in group}
         at, end = min(starts), max(ends)
         while at <= end:
             rows = self.connection.execute(
@@ -261,7 +261,7 @@ class JournalReader:
                     until is not None and first_received >= until
                 ):
                     continue
-                if needles.isdisjoint(held[i : i + 8] for i in range(0, len(held), 8)):
+                if numbers.isdisjoint(unpack_sessions(held)):
                     continue
                 row = self.connection.execute("SELECT block FROM segment WHERE id = ?", (number,)).fetchone()
                 if row is not None:

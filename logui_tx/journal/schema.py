@@ -27,10 +27,12 @@ from pathlib import Path
 from logui_tx.errors import DataFolderUnusable
 
 FILE = "journal.sqlite"
-VERSION = 4
+VERSION = 5
 """``PRAGMA user_version``; a higher one was written by a later release."""
 
 _BUSY_TIMEOUT = 10.0
+_CHECKPOINT = 4096 * 1000
+"""Bytes of log after which it is folded in: with four times as many the longest commits took 80 ms, not 7."""
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -145,6 +147,8 @@ _UPGRADES = {
     1: ["ALTER TABLE session ADD COLUMN client_started_at INTEGER", "DROP VIEW sessions", _VIEW],
     2: _statements(_SINKS),
     3: _statements(_LETTERS),
+    # Segments are written in another way; those that are there stay as they are.
+    4: [],
 }
 
 
@@ -204,8 +208,13 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"the journal {path} was written by a newer version of logui-tx "
             f"(format {version}, this one knows {VERSION})"
         )
+    if version == 0:
+        # A block ends somewhere within its last page, and the rest of that is lost.
+        connection.execute("PRAGMA page_size = 1024")
     _use_write_ahead_log(connection)
     connection.execute("PRAGMA synchronous = FULL")
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT // page}")
     # Deleted sessions must not stay readable in free pages.
     connection.execute("PRAGMA secure_delete = ON")
     if version == 0:

@@ -1,25 +1,30 @@
-"""A segment's block: what one commit wrote, as the clients sent it (format 1, described in docs/journal.md).
+"""A segment's block: what one commit wrote, as the clients sent it (format 2, described in docs/journal.md).
 
 ::
 
-    block  = 0x01, one zstd frame with content checksum
+    block  = 0x02, one zstd frame with content checksum, compressed with the dictionary in phrases.py
     frame  = length of the table (u32, little endian), table, messages one behind the other
-    table  = MessagePack array of records, each an array: see Record
+    table  = MessagePack array of columns, each an array: a field of all records; see Record
+
+A block of format 1 (0x01) is compressed without a dictionary, and its table is an array of records.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
+from itertools import accumulate, pairwise
 
 import msgspec
 import zstandard
+from msgspec.structs import astuple
 
 from logui_tx.errors import CorruptSegment
+from logui_tx.journal.phrases import PHRASES
 
-FORMAT = b"\x01"
-"""A block's first byte."""
+FORMAT, PLAIN = b"\x02", b"\x01"
+"""A block's first byte: that of blocks which are written, and that of those which once were."""
 MAX_SIZE = 1 << 30
 """A block that claims to be larger than this, uncompressed, is corrupt."""
 
@@ -59,20 +64,28 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _LENGTH = struct.Struct("<I")
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Record]).decode
+_Numbers = list[int]
+_Columns = tuple[_Numbers, _Numbers, _Numbers, _Numbers, _Numbers, _Numbers, _Numbers, list[int | None]]
+_decode_columns = msgspec.msgpack.Decoder(_Columns).decode
+_decode_numbers = msgspec.msgpack.Decoder(_Numbers).decode
+_decode_rows = msgspec.msgpack.Decoder(list[Record]).decode
 
 
 class SegmentWriter:
     """Makes blocks. Not safe for use by several threads at once."""
 
     def __init__(self, level: int = 1) -> None:
+        # Prepared once a level: else each block would pay for it.
+        phrases = zstandard.ZstdCompressionDict(PHRASES, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        phrases.precompute_compress(level=level)
         self._compress = zstandard.ZstdCompressor(
-            level=level, write_checksum=True, write_content_size=True
+            level=level, dict_data=phrases, write_checksum=True, write_content_size=True
         ).compress
 
     def block(self, records: Sequence[Record], messages: Sequence[bytes]) -> bytes:
         """``messages`` are those of the records with a size, in their order."""
-        table = _encode(records)
+        # As columns the table takes a third: much of it is the same in all records of a commit.
+        table = _encode(list(zip(*map(astuple, records), strict=True)) or [()] * 8)
         return FORMAT + self._compress(b"".join((_LENGTH.pack(len(table)), table, *messages)))
 
 
@@ -80,26 +93,39 @@ class SegmentReader:
     """Reads blocks. Not safe for use by several threads at once."""
 
     def __init__(self) -> None:
-        self._decompress = zstandard.ZstdDecompressor().decompress
+        phrases = zstandard.ZstdCompressionDict(PHRASES, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        self._formats = {
+            FORMAT: (zstandard.ZstdDecompressor(dict_data=phrases).decompress, _read_columns),
+            PLAIN: (zstandard.ZstdDecompressor().decompress, _decode_rows),
+        }
 
     def read(self, block: bytes) -> tuple[list[Record], memoryview]:
         """The table, and all messages in one piece. Raises :class:`CorruptSegment`."""
-        if block[:1] != FORMAT:
+        if block[:1] not in self._formats:
             raise CorruptSegment(f"format {block[0] if block else 'missing'} is not known")
+        decompress, read_table = self._formats[block[:1]]
         if len(block) > _DESCRIPTOR and block[_DESCRIPTOR] & _OF_INTEREST != _CHECKSUM:
             raise CorruptSegment("the block has no checksum")
         try:
             if zstandard.frame_content_size(block[1:19]) > MAX_SIZE:
                 raise CorruptSegment("the block is too large")
-            frame = memoryview(self._decompress(memoryview(block)[1:], allow_extra_data=False))
+            frame = memoryview(decompress(memoryview(block)[1:], allow_extra_data=False))
             (length,) = _LENGTH.unpack_from(frame)
-            records = _decode(frame[_LENGTH.size : _LENGTH.size + length])
-        except (zstandard.ZstdError, msgspec.DecodeError, struct.error) as error:
+            records = read_table(frame[_LENGTH.size : _LENGTH.size + length])
+        except (zstandard.ZstdError, msgspec.DecodeError, struct.error, ValueError) as error:
             raise CorruptSegment(f"the block does not hold: {error}") from None
         messages = frame[_LENGTH.size + length :]
         if sum(record.size for record in records) != len(messages):
             raise CorruptSegment("the block's table and its length differ")
         return records, messages
+
+
+def _read_columns(table: memoryview) -> list[Record]:
+    """Raises ValueError where they are not equally long."""
+    columns = _decode_columns(table)
+    if len(set(map(len, columns))) > 1:
+        raise ValueError("its table is not whole")
+    return list(map(Record, *columns))
 
 
 def slices(records: Sequence[Record], messages: memoryview) -> Iterator[tuple[Record, memoryview]]:
@@ -110,11 +136,18 @@ def slices(records: Sequence[Record], messages: memoryview) -> Iterator[tuple[Re
         at += record.size
 
 
-def pack_sessions(numbers: Sequence[int]) -> bytes:
-    """The sessions of a segment as the table ``segment`` keeps them: eight bytes each, big endian."""
-    return struct.pack(f">{len(numbers)}Q", *numbers)
+def pack_sessions(numbers: Iterable[int]) -> bytes:
+    """The sessions of a segment as the table ``segment`` keeps them: a MessagePack array of the rising
+    numbers, each less the one before it.
+    """
+    rising = sorted(numbers)
+    return _encode([after - before for before, after in pairwise([0, *rising])]) if rising else b""
 
 
-def pack_session(number: int) -> bytes:
-    """One number as :func:`pack_sessions` writes it."""
-    return pack_sessions((number,))
+def unpack_sessions(packed: bytes) -> list[int]:
+    """What :func:`pack_sessions` packed; before layout 5 it was eight bytes a number, big endian."""
+    if not packed:
+        return []
+    if packed[0] == 0:
+        return list(struct.unpack(f">{len(packed) // 8}Q", packed))
+    return list(accumulate(_decode_numbers(packed)))

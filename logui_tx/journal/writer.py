@@ -286,7 +286,7 @@ class JournalWriter:
                 min(received),
                 max(received),
                 sum(p.events for p in group.progress.values()),
-                pack_sessions(list(group.progress)),
+                pack_sessions(group.progress),
                 self._segments.block(group.records, group.messages),
             ),
         )
