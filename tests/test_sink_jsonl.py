@@ -176,6 +176,21 @@ class SinkTests(TestCase):
         with self.assertRaisesRegex(SinkAway, "another journal's events"):
             await sink.write(make_batch(made([4])))
 
+    async def test_a_new_identity_and_a_crash_before_that_is_saved(self) -> None:
+        """The state names the old id still, or, after a dead letter of before, an old one again."""
+        sink = await self.opened()
+        state = await sink.write(make_batch(made([1])))
+        old = make_batch(made([1])).journal_id
+        for ids in (("fresh",), ("fresh",), ("fresh", old), (old,)):
+            for number, journal_id in enumerate(ids, 2):
+                kept = state
+                state = await sink.write(evolve(make_batch(made([number])), journal_id=journal_id))
+            crash(sink)
+            state = kept
+            sink = await self.opened(state=state)
+        await sink.write(make_batch(made([9])))
+        self.assertEqual(self.kept(), [1, 2, 9])
+
     async def test_a_journal_from_a_backup_with_an_empty_folder(self) -> None:
         """As docs/operations.md has it: nothing is cut in the old one."""
         sink = await self.opened("?rotate=1")

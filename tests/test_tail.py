@@ -56,6 +56,32 @@ class FailedReadingTests(SynchronousTestCase):
         self.assertEqual(ends, {"a": "closed", "b": None})
 
 
+class OneStateTests(SynchronousTestCase):
+    """What is written while a batch is being read is the next one's, as a whole."""
+
+    def test_a_session_that_ends_between_two_segments(self) -> None:
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        journal = self.enterContext(made_journal(folder))
+        session = journal.session("a").send(1)
+        journal.commit()
+        connection = open_reader(folder)
+        self.addCleanup(connection.close)
+        tail = JournalTail(connection)
+        real: Any = tail._segments.read
+
+        def ending(block: bytes) -> Any:
+            self.patch(tail._segments, "read", real)
+            session.end()
+            journal.commit()
+            return real(block)
+
+        self.patch(tail._segments, "read", ending)
+        first = tail.read(Position(), 100, 10_000)
+        self.assertEqual([one.end_reason for one in first.sessions.values()], [None])
+        then = tail.read(first.after, 100, 10_000)
+        self.assertEqual([one.end_reason for one in then.sessions.values()], ["closed"])
+
+
 class BoundsTests(SynchronousTestCase):
     """Events within messages, sessions behind the events, and both under several journal ids."""
 

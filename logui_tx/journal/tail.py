@@ -65,7 +65,7 @@ class JournalTail:
 
         ``after`` is ``first`` where nothing stands there yet. Raises :class:`CorruptSegment`.
         """
-        with self._fresh_sessions():
+        with self._one_state():
             stretch = self._begun(first)
             while stretch.events < most and stretch.size < most_bytes and len(stretch.sessions) < most:
                 begin = stretch.after
@@ -81,7 +81,7 @@ class JournalTail:
 
     def read_to(self, first: Position, after: Position) -> Stretch:
         """What was read between these two positions before. Raises :class:`CorruptSegment`."""
-        with self._fresh_sessions():
+        with self._one_state():
             stretch = self._begun(first)
             while stretch.after < after and self._read_on(stretch, until=after):
                 pass
@@ -89,11 +89,17 @@ class JournalTail:
             return stretch
 
     @contextmanager
-    def _fresh_sessions(self) -> Iterator[None]:
-        """The next reading, also after one that failed, finds sessions as they stand by then."""
+    def _one_state(self) -> Iterator[None]:
+        """The journal as it is now, whatever is written meanwhile.
+
+        Else a session could be told as it was looked up for one segment, and its end in the next be passed.
+        """
+        self._connection.execute("BEGIN")
         try:
             yield
         finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             self._sessions.clear()
 
     def _begun(self, first: Position) -> Stretch:

@@ -32,7 +32,7 @@ from logui_tx.errors import SinkAway
 log = Logger()
 
 LOCK = ".logui-sink"
-"""Holds the id of the journal whose events are in the folder; locked while they are written."""
+"""Holds the ids of the journal whose events are in the folder, a line each; locked while they are written."""
 
 MOST_OPEN = 500
 """Files that are written at a time, unless one call needs more: all of them are in the state, which is saved
@@ -130,16 +130,18 @@ class LineFiles:
     def belong(self, journal_id: str, before: str = "") -> None:
         """Note whose events are there; raises :class:`SinkAway` where they are another journal's.
 
-        ``before`` is an id that the same journal had.
+        ``before`` is an id that the same journal had. Both stand there: which of them the saved state names
+        after a crash is not known yet.
         """
         assert self._lock is not None
         self._lock.seek(0)
-        found = self._lock.read(200).decode(errors="replace").strip()
-        if not found or found == before != journal_id:
+        found = set(self._lock.read(200).decode(errors="replace").split())
+        ids = {journal_id, before or journal_id}
+        if not found or (found != ids and found & ids and before):
             self._lock.seek(0)
             self._lock.truncate()
-            self._lock.write(f"{journal_id}\n".encode())
-        elif found != journal_id:
+            self._lock.write("".join(f"{one}\n" for one in sorted(ids)).encode())
+        elif not found & ids:
             raise SinkAway(
                 f"{self._folder}: holds another journal's events; choose another folder, or remove its {LOCK}"
             )
