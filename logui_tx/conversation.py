@@ -8,9 +8,7 @@ row that become known in one turn, the last.
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,15 +23,14 @@ from logui_tx.model import (
     Close,
     Connection,
     EndReason,
-    Hello,
     Leave,
     Limits,
     Receipt,
     Reply,
     Welcome,
 )
-from logui_tx.sessions import LiveSessions, Opened
-from logui_tx.stages import new_stages
+from logui_tx.sessions import Admit, LiveSessions, Opened
+from logui_tx.stages import OVER, Stages, new_stages
 
 log = Logger()
 
@@ -42,12 +39,6 @@ _LEFT = {
     Leave.CLIENT: EndReason.SHUTDOWN_CLIENT,
     Leave.CLOSE: EndReason.CLOSED,
 }
-
-
-class Admit(Protocol):
-    """Decides whether a client may log; fires with its open session."""
-
-    def __call__(self, hello: Hello, connection: Connection, dialect: IDialect) -> Deferred[Opened]: ...
 
 
 class Conversation:
@@ -87,7 +78,8 @@ class Conversation:
         self._hits = 0
         self._end_reason: EndReason | None = None
         self._timer: IDelayedCall | None = clock.callLater(limits.handshake_timeout, self._expired)
-        self._stage = new_stages(self)
+        self._asking = self._gone = False
+        self._stage: Stages = new_stages(self)
 
     # --- what the transport and the service tell
 
@@ -109,6 +101,14 @@ class Conversation:
         if self._end_reason is None:
             self._end_reason = reason
         self._stage.lost()
+        self._gone = True
+        self._let_go(asking=self._asking)
+
+    def _let_go(self, *, asking: bool) -> None:
+        """Over, nothing leads back here any more: else only the collector would find it."""
+        self._asking = asking
+        if self._gone and not asking:
+            self._stage = OVER
 
     def announce(self) -> None:
         """The server stops soon."""
@@ -142,9 +142,11 @@ class Conversation:
             return
         self._stop_timer()
         self._instance = hello.instance
+        self._asking = True
         asked = self._admit(hello, self._connection, self._dialect)
         asked.addCallbacks(self._admitted, self._not_admitted)
         asked.addErrback(self._crashed)
+        asked.addCallback(lambda _: self._let_go(asking=False))
 
     def _admitted(self, opened: Opened) -> None:
         self._stage.admitted(opened)
@@ -287,15 +289,14 @@ class Conversation:
     # --- answers and flow
 
     def _expect(self, size: int) -> Answer:
-        answer = Answer(self, size)
-        self._await(answer)
-        return answer
+        return self._await(Answer(self, size))
 
-    def _await(self, answer: Answer) -> None:
+    def _await(self, answer: Answer) -> Answer:
         if self._answers is None:
             self._answers = deque()
         self._answers.append(answer)
         self._count(answer.size)
+        return answer
 
     def _fulfil(self, answer: Answer, reply: Reply) -> None:
         answer.reply = reply

@@ -240,7 +240,7 @@ class Intake:
             for entry in entries:
                 self._landed(entry)
             for entry in entries:
-                entry.context.done.errback(error)
+                _tell(entry.context.done.errback, error)
         if self._when_clear and not self.congested:
             calls, self._when_clear = self._when_clear, {}
             for call in calls:
@@ -371,4 +371,12 @@ class Intake:
 def _give_receipts(entries: Sequence[Entry]) -> None:
     for entry in entries:
         way: _InFlight = entry.context
-        way.done.callback(Receipt(entry.payload_id, entry.first_seq, entry.count, way.repeated))
+        _tell(way.done.callback, Receipt(entry.payload_id, entry.first_seq, entry.count, way.repeated))
+
+
+def _tell(who: Callable[[Any], object], what: Any) -> None:
+    """One who fails on it must not keep it from the others of the commit."""
+    try:
+        who(what)
+    except Exception:  # noqa: BLE001 - whatever it is
+        log.failure("somebody failed on what became of an entry")

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from logui_tx import data_folder
-from logui_tx.conversation import Admit, Conversation
+from logui_tx.conversation import Conversation
 from logui_tx.delivery.deliveries import Deliveries
 from logui_tx.dialects.kraken import Kraken
 from logui_tx.dialects.logui04 import LogUI04
@@ -36,7 +36,7 @@ from logui_tx.registry.legacy import read_legacy
 from logui_tx.registry.live import LiveRegistry
 from logui_tx.registry.registry import Registry
 from logui_tx.registry.tokens import SigningKeys, TokenSigner
-from logui_tx.sessions import LiveSessions, Opened
+from logui_tx.sessions import Admit, LiveSessions, Opened
 from logui_tx.sharing import Sharing
 from logui_tx.stores import open_store
 from logui_tx.web.device import device_of

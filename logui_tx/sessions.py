@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define
 from twisted.internet.defer import Deferred
@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from logui_tx.app_data import AppData
 from logui_tx.errors import HandshakeRefused, LoguiError, NotStored, Refusal, StoreAway, Superseded
 from logui_tx.intake import Intake
+from logui_tx.interfaces import IDialect
 from logui_tx.journal.entry import SessionHandle, SessionRow
 from logui_tx.live_session import LiveSession
 from logui_tx.model import Connection, EndReason, Flight, Hello, Limits
@@ -44,6 +45,12 @@ class Opened:
     evict: Callable[[], None] | None = None
     superseded: bool = False
     app_data: bytes | None = None
+
+
+class Admit(Protocol):
+    """Decides whether a client may log; fires with its open session."""
+
+    def __call__(self, hello: Hello, connection: Connection, dialect: IDialect) -> Deferred[Opened]: ...
 
 
 class LiveSessions:

@@ -132,7 +132,7 @@ def _collect_rarely() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 20, 20)
+    gc.set_threshold(_COLLECT_AFTER, 10, 10)
 
 
 def _one_line_for(kind: type[Exception], daemon: bool) -> None:

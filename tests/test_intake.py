@@ -322,3 +322,22 @@ class FlowTests(IntakeTestCase):
         self.assertNoResult(idle)
         self.settle()
         self.successResultOf(idle)
+
+    def test_one_who_fails_on_the_answer_keeps_it_from_nobody(self) -> None:
+        class Failing:
+            def callback(self, _receipt: Receipt) -> None:
+                raise ZeroDivisionError
+
+            def errback(self, _why: NotStored) -> None:
+                raise ZeroDivisionError
+
+        for error in (None, FULL):
+            first = self.store()
+            self.intake.take(self.session, Batch(1), b"[...]", "", 7, Failing())
+            last = self.store()
+            idle = self.intake.when_idle()
+            self.settle(error=error)
+            for each in (first, last):
+                (self.failureResultOf if error else self.successResultOf)(each)
+            self.successResultOf(idle)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

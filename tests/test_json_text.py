@@ -230,6 +230,11 @@ class DepthTests(SynchronousTestCase):
                 text = opening * (levels // step) + b"1" + closing * (levels // step)
                 self.assertIs(nests_too_deep(text), expected)
 
+    def test_wide_and_a_little_deep(self) -> None:
+        for levels in range(1, 40):
+            one = b"[" * levels + b"]" * levels
+            self.assertFalse(nests_too_deep(b"[" + b",".join([one] * MAX_DEPTH) + b"]"), levels)
+
     def test_wide_is_not_deep(self) -> None:
         self.assertFalse(nests_too_deep(b"[" + b",".join([b"{}"] * 2 * MAX_DEPTH) + b"]"))
         self.assertFalse(nests_too_deep(b"[" + b",".join([b'"[{"'] * 2 * MAX_DEPTH) + b"]"))

@@ -112,6 +112,33 @@ class ReadersTests(TestCase):
         await bystander.more
         self.assertEqual(bystander.data, b"y")
 
+    async def test_one_whose_end_fails_ends_alone(self) -> None:
+        client, server = await self.connect()
+        other, bystander = await self.connect()
+        real = server.connectionLost
+
+        def failing(reason: Failure) -> None:
+            real(reason)
+            raise ZeroDivisionError
+
+        server.connectionLost = failing
+        client.transport.abortConnection()
+        await server.ended
+        other.transport.write(b"y")
+        await bystander.more
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIn(self.readers, reactor.getReaders())
+
+    async def test_without_the_poll_all_are_lost(self) -> None:
+        pairs = [await self.connect() for _ in range(2)]
+        reactor.removeReader(self.readers)
+        self.readers.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual([await server.ended for _, server in pairs], [ConnectionLost] * 2)
+        client, server = await self.connect()
+        client.transport.write(b"next")
+        await server.more
+        self.assertEqual(server.data, b"next")
+
     async def test_one_ends_another_in_the_same_turn(self) -> None:
         pairs = [await self.connect() for _ in range(2)]
 

@@ -270,5 +270,9 @@ class SessionsTests(SynchronousTestCase):
     def test_what_is_packed_is_there(self, many: set[int]) -> None:
         self.assertEqual(unpack_sessions(pack_sessions(many)), sorted(many))
 
+    def test_what_nobody_packed(self) -> None:
+        for damaged in (b"\x95\x01", b"\x91\xa1x", b"\x81\x01\x02", b"\0\0\0", b"\x91\x01\x01"):
+            self.assertRaises(CorruptSegment, unpack_sessions, damaged)
+
     def test_what_was_written_once(self) -> None:
         self.assertEqual(unpack_sessions(b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x01\x02"), [1, 258])

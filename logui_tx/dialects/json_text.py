@@ -164,7 +164,7 @@ def nests_too_deep(text: bytes) -> bool:
         brackets = brackets.replace(b"{}", b"")
         most -= 1
     # One for an opening bracket and minus one for a closing one: the sums are the depths.
-    return max(accumulate(memoryview(brackets.translate(_STEPS)).cast("b"))) > most
+    return max(accumulate(memoryview(brackets.translate(_STEPS)).cast("b")), default=0) > most
 
 
 def _refuse(name: str) -> NoReturn:

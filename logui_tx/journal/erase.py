@@ -17,7 +17,7 @@ from attrs import frozen
 
 from logui_tx.errors import CorruptSegment, JournalError, UnknownSession
 from logui_tx.journal.schema import open_journal, transaction
-from logui_tx.journal.segment import Kind, Record, SegmentReader, SegmentWriter, slices, unpack_sessions
+from logui_tx.journal.segment import Kind, Record, SegmentReader, SegmentWriter, sessions_of, slices
 
 _PAGE = 256
 # One statement a table; the table of identities comes last, so that nothing is orphaned.
@@ -106,7 +106,7 @@ def _segments(connection: sqlite3.Connection, number: int, after: int) -> list[i
         ).fetchall()
         if not rows:
             return []
-        found = [segment for segment, held in rows if number in unpack_sessions(held)]
+        found = [segment for segment, held in rows if number in sessions_of(segment, held)]
         if found:
             return found
         at = rows[-1][0] + 1

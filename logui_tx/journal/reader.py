@@ -14,7 +14,7 @@ from attrs import evolve, fields, frozen
 
 from logui_tx.errors import CorruptSegment, UnknownSession
 from logui_tx.journal.identity import read_identity
-from logui_tx.journal.segment import Kind, Record, SegmentReader, unpack_sessions
+from logui_tx.journal.segment import Kind, Record, SegmentReader, sessions_of, unpack_sessions
 from logui_tx.model import Session
 
 MEMORY = 64 * 1024 * 1024
@@ -261,7 +261,7 @@ class JournalReader:
                     until is not None and first_received >= until
                 ):
                     continue
-                if numbers.isdisjoint(unpack_sessions(held)):
+                if numbers.isdisjoint(sessions_of(number, held)):
                     continue
                 row = self.connection.execute("SELECT block FROM segment WHERE id = ?", (number,)).fetchone()
                 if row is not None:
@@ -304,11 +304,12 @@ class JournalReader:
         """Read every segment; yields the number of each that is damaged, and what is wrong with it."""
         at = 0
         while row := self.connection.execute(
-            "SELECT id, block FROM segment WHERE id > ? ORDER BY id LIMIT 1", (at,)
+            "SELECT id, block, sessions FROM segment WHERE id > ? ORDER BY id LIMIT 1", (at,)
         ).fetchone():
             at = row[0]
             try:
                 self._segments.read(row[1])
+                unpack_sessions(row[2])
             except CorruptSegment as error:
                 yield at, str(error)
 

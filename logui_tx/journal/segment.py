@@ -145,9 +145,23 @@ def pack_sessions(numbers: Iterable[int]) -> bytes:
 
 
 def unpack_sessions(packed: bytes) -> list[int]:
-    """What :func:`pack_sessions` packed; before layout 5 it was eight bytes a number, big endian."""
+    """What :func:`pack_sessions` packed; before layout 5 it was eight bytes a number, big endian.
+
+    Raises :class:`CorruptSegment`.
+    """
     if not packed:
         return []
-    if packed[0] == 0:
-        return list(struct.unpack(f">{len(packed) // 8}Q", packed))
-    return list(accumulate(_decode_numbers(packed)))
+    try:
+        if packed[0] == 0:
+            return list(struct.unpack(f">{len(packed) // 8}Q", packed))
+        return list(accumulate(_decode_numbers(packed)))
+    except (struct.error, msgspec.DecodeError) as error:
+        raise CorruptSegment(f"the list of its sessions does not hold: {error}") from None
+
+
+def sessions_of(segment: int, packed: bytes) -> list[int]:
+    """As :func:`unpack_sessions`; what is wrong is told with the segment's number."""
+    try:
+        return unpack_sessions(packed)
+    except CorruptSegment as error:
+        raise CorruptSegment(f"segment {segment}: {error}") from None

@@ -61,7 +61,7 @@ class QuickWebSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     _held: Any = ()
     _missing = 0
-    _pieces: list[bytes]
+    _pieces: bytearray
     data: bytes
 
     def receive_text(self, payload: bytes) -> None:
@@ -71,11 +71,12 @@ class QuickWebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     def dataReceived(self, data: bytes) -> None:
         if self._missing:
             # A large message comes in many reads: put together once, at its end.
-            self._pieces.append(data)
+            self._pieces += data
             self._missing -= len(data)
             if self._missing > 0 and self.state == self.STATE_OPEN:
                 return
-            data, self._pieces, self._missing = b"".join(self._pieces), [], 0
+            data, self._missing = bytes(self._pieces), 0
+            del self._pieces
         self.data = self.data + data if self.data else data
         self.consumeData()
 
@@ -106,7 +107,7 @@ class QuickWebSocket(WebSocketServerProtocol):  # type: ignore[misc]
         at, length = found
         end = at + length
         if end > len(data):
-            self._pieces, self._missing, self.data = [data], end - len(data), b""
+            self._pieces, self._missing, self.data = bytearray(data), end - len(data), b""
             return True
         payload = apply_mask(memoryview(data)[at:end], data[at - 4 : at])
         self.data = data[end:]

@@ -25,7 +25,8 @@ class Readers:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._epoll: select.epoll
+        # For good: a descriptor that is given away may not be had again.
+        self._epoll: Any = select.epoll() if hasattr(select, "epoll") else None
         self._transports: dict[int, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -34,7 +35,7 @@ class Readers:
 
     def adopt(self, transport: Any) -> None:
         """Read this one here from now on, where it is plain TCP and the system has such a thing."""
-        if hasattr(select, "epoll") and isinstance(transport, tcp.Server) and not transport.TLS:
+        if self._epoll is not None and isinstance(transport, tcp.Server) and not transport.TLS:
             reading = transport in self._reactor.getReaders()
             self._reactor.removeReader(transport)
             transport.reactor = cast(Any, self)
@@ -47,10 +48,9 @@ class Readers:
         """See :meth:`IReactorFDSet.addReader`."""
         fd = transport.fileno()
         if fd not in self._transports:
-            if not self._transports:
-                self._epoll = select.epoll()
-                self._reactor.addReader(self)
             self._epoll.register(fd, select.EPOLLIN)
+            if not self._transports:
+                self._reactor.addReader(self)
             self._transports[fd] = transport
 
     def removeReader(self, transport: Any) -> None:
@@ -61,7 +61,6 @@ class Readers:
             self._epoll.unregister(fd)
             if not self._transports:
                 self._reactor.removeReader(self)
-                self._epoll.close()
 
     def getReaders(self) -> list[Any]:
         """See :meth:`IReactorFDSet.getReaders`: those that are read here."""
@@ -71,14 +70,16 @@ class Readers:
 
     def fileno(self) -> int:
         """See :meth:`IFileDescriptor.fileno`."""
-        return self._epoll.fileno()
+        return int(self._epoll.fileno())
 
     def logPrefix(self) -> str:
         """See :meth:`ILoggingContext.logPrefix`."""
         return "WebSocket"
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor is at its end, or an error hit the poll itself."""
+        """The reactor is at its end, or an error hit the poll itself: with it go all that it read."""
+        for transport in self.getReaders():
+            self._lose(transport, reason)
 
     def doRead(self) -> None:
         """Read from all that have something."""
@@ -93,5 +94,11 @@ class Readers:
                 log.failure("a connection failed")
                 why = fault
             if why is not None:
-                # The transport stops reading and writing itself; nobody here asks to be told of half an end.
-                transport.connectionLost(Failure(why))
+                self._lose(transport, Failure(why))
+
+    def _lose(self, transport: Any, reason: Failure) -> None:
+        # The transport stops reading and writing itself; nobody here asks to be told of half an end.
+        try:
+            transport.connectionLost(reason)
+        except Exception:  # noqa: BLE001 - others are still to be read
+            log.failure("the end of a connection failed")

@@ -14,6 +14,7 @@ from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
@@ -165,6 +166,11 @@ class Socket(QuickWebSocket):
         except Exception:  # noqa: BLE001 - Autobahn would let it escape and leave the connection half alive
             log.failure("a message could not be handled")
             self.close(Close(1011, "server error"))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        # Autobahn fires it with this connection, which holds it: only the collector would find that.
+        self.is_closed = None
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: ARG002
         if self.closeHandshakeTimeoutCall is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from typing import Any
 
 from twisted.internet import reactor
@@ -107,6 +109,29 @@ class CountTests(ServedTestCase):
             await client.socket.closed
             await self.until(lambda: self.service._gate.connections == 0)
         self.assertEqual(self.service._sockets, set())
+
+
+class MemoryTests(ServedTestCase):
+    async def test_what_is_over_is_freed_at_once(self) -> None:
+        """The collector seldom comes; a connection that leads back to itself would wait for it."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for go in ("close", "abort", "refused", "leave"):
+            client = await self.connect()
+            if go != "refused":
+                await client.ask(self.hello())
+                await client.ask(payload(event(1)))
+            await self.until(lambda: len(self.service._sockets) == 1)
+            over = [weakref.ref(each) for each in self.service._sockets]
+            over += [weakref.ref(each.conversation) for each in self.service._sockets]
+            if go in ("close", "abort"):
+                getattr(client.socket, go)()
+            else:
+                client.say(b"x" if go == "refused" else payload(session="leavingPage"))
+            await client.socket.closed
+            await self.until(lambda: self.service._gate.connections == 0)
+            await self.until(lambda over=over: not any(each() for each in over))
 
 
 class PingTests(ServedTestCase):
