@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, repeat
 
 from attrs import define, field, frozen
@@ -18,7 +18,8 @@ from logui_tx.model import EventColumns, Position, Record, Session
 
 @frozen
 class Selection:
-    """What is to be exported: of a flight, or of one of its sessions, as the journal was at ``at``.
+    """What is to be exported: of a flight, of one of its sessions, or of the sessions of these numbers,
+    as the journal was at ``at``.
 
     ``since`` (inclusive) and ``until`` (exclusive) bound the time of receipt, in UNIX ms. It can be read
     more than once, and is the same each time.
@@ -30,9 +31,14 @@ class Selection:
     session_id: str | None = None
     since: int | None = None
     until: int | None = None
+    numbers: Sequence[int] | None = None
 
     def sessions(self) -> Iterator[Session]:
         """Raises :class:`UnknownSession` where the session is not there, or of another flight."""
+        if self.numbers is not None:
+            found = sorted(self.reader.sessions_numbered(self.numbers), key=lambda session: session.number)
+            yield from map(self.at.clip, found)
+            return
         if self.session_id is None:
             yield from self.reader.sessions(self.flight_id, self.at)
             return
