@@ -251,6 +251,7 @@ class CommandTests(ExportCommandTestCase):
             [sys.executable, "-c", code, "--data-dir", str(self.folder), *export],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            process_group=0,
         )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
@@ -275,6 +276,7 @@ class CommandTests(ExportCommandTestCase):
         self.assert_ends(process, 141)
 
     def test_ctrl_c(self) -> None:
+        """A terminal sends it to the whole group of processes."""
         process = self.start()
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         self.assert_ends(process, 130)

@@ -83,10 +83,10 @@ def export(
 
     What is written is what was stored when the command began.
     """
-    from logui_tx.export.records import Selection, Tally
+    from logui_tx.export.records import Selection, Tally, rare_collections
 
     tally = Tally()
-    with _quiet_end(), context.journal() as reader:
+    with _quiet_end(), rare_collections(), context.journal() as reader:
         flight_id = context.flight_id(flight_key, reader)
         selection = Selection(reader, flight_id, reader.snapshot(), session_id, since, until)
         if session_id is not None:

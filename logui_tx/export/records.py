@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count, repeat
 
 from attrs import define, field, frozen
@@ -14,6 +16,9 @@ from logui_tx.export.text import one_line
 from logui_tx.interfaces import IDialect
 from logui_tx.journal.reader import JournalReader, Snapshot, StoredMessage
 from logui_tx.model import EventColumns, Position, Record, Session
+
+_COLLECT_AFTER = 100_000
+"""Objects."""
 
 
 @frozen
@@ -78,6 +83,17 @@ class Tally:
             self.sessions += 1
             self._session = message.session.number
         self.advance(message.count)
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Within it Python seldom looks for cycles: there are none, and among so many messages it takes long."""
+    before = gc.get_threshold()
+    gc.set_threshold(_COLLECT_AFTER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def dialect_of(session: Session) -> IDialect:

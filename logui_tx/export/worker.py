@@ -14,7 +14,6 @@ It ends when the other side does.
 
 from __future__ import annotations
 
-import gc
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -25,7 +24,7 @@ from typing import BinaryIO, cast
 from attrs import define, field, frozen
 
 from logui_tx.errors import JournalError, LoguiError
-from logui_tx.export.records import Selection, Tally
+from logui_tx.export.records import Selection, Tally, rare_collections
 from logui_tx.journal.reader import JournalReader, Snapshot
 from logui_tx.journal.schema import open_reader
 
@@ -77,10 +76,7 @@ class Failed:
 
 def main(socket: int) -> None:
     """Work until the other side of the socket of this number is gone."""
-    # No cycles are made on the way, and a look for them takes long among so many messages.
-    gc.freeze()
-    gc.set_threshold(100_000)
-    with Connection(socket) as connection, suppress(EOFError, OSError):
+    with rare_collections(), Connection(socket) as connection, suppress(EOFError, OSError):
         task: Task = connection.recv()
         while True:
             connection.send(_write(task, connection.recv(), connection))
