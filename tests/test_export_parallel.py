@@ -101,13 +101,16 @@ class SameTests(ParallelTestCase):
     def test_more_than_a_chunk(self) -> None:
         """Of one session, of which all text has to wait for another's."""
         session = self.journal.session("large", flight="f0")
-        for _ in range(40):
+        for _ in range(39):
             session.send(*({"clientDateTime": NOW, "x": "x" * 50_000} for _ in range(2)))
         self.journal.session("after", flight="f0").send(1)
         self.journal.commit()
         selection, expected = self.select("f0"), io.BytesIO()
         jsonl.write(selection, expected, Tally())
-        self.assertEqual(self.write(selection), expected.getvalue())
+        advanced: list[int] = []
+        tally = Tally(advanced.append)
+        self.assertEqual(self.write(selection, tally=tally), expected.getvalue())
+        self.assertEqual(sum(advanced), tally.events)
 
     def test_a_session_that_is_erased_meanwhile(self) -> None:
         self.assertEqual(
@@ -262,6 +265,7 @@ class CommandTests(ExportCommandTestCase):
             int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         ]
         self.assertTrue(self.workers)
+        self.assertNotIn(process.pid, map(os.getpgid, self.workers), "Ctrl-C is not for them")
         return process
 
     def assert_ends(self, process: subprocess.Popen[bytes], status: int, said: bytes = b"") -> None:
