@@ -60,6 +60,14 @@ class JSONLinesTests(ExportTestCase):
         self.assertEqual(len(expected), 5 * 4)
         self.assertEqual(write(self.select()), b"".join(expected))
 
+    def test_large_application_data(self) -> None:
+        """As it is with every event, it is not put together for all of them at once."""
+        for size in (10, jsonl._AT_ONCE // 2):
+            self.journal.session(f"s{size}", app_data=b'{"x":"%b"}' % (b"%" * size)).send(1, 2, 3)
+        self.journal.commit()
+        expected = [record_json(record) + b"\n" for record in self.records()]
+        self.assertEqual(write(self.select()), b"".join(expected))
+
     def test_data_that_events_tell_themselves(self) -> None:
         """In LogUI 0.5: under the data of the message until a marker, under their own from there on."""
         sent = [{**each, "applicationSpecificData": {"n": "2%d"}} for each in (ITEM, MARKER, ITEM)]

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import CorruptSegment, UnknownSession
 from logui_tx.journal import reader as reader_module
-from logui_tx.journal.reader import JournalReader, StoredMessage
+from logui_tx.journal.reader import JournalReader, StoredMessage, group_sessions
 from logui_tx.journal.schema import open_journal
 from tests.journals import NOW, MadeJournal, logged, made_journal, payload, reading
 
@@ -64,7 +64,7 @@ class OrderTests(ReaderTestCase):
         sessions = list(reader.sessions())
         cost = max(session.size for session in sessions) + reader_module._SESSION_COST
         for memory, lengths in [(0, [1] * 6), (2 * cost, [2] * 3), (4 * cost, [4, 2]), (6 * cost, [6])]:
-            groups = list(self.reader(memory=memory)._groups(sessions))
+            groups = list(group_sessions(sessions, memory))
             self.assertEqual([len(group) for group in groups], lengths)
             self.assertEqual([session for group in groups for session in group], sessions)
 
@@ -73,8 +73,8 @@ class OrderTests(ReaderTestCase):
         for n in range(3):
             self.journal.session(f"s{n}").send(1)
         self.journal.commit()
-        reader = self.reader(memory=reader_module._SESSION_COST)
-        self.assertEqual([len(group) for group in reader._groups(reader.sessions())], [1, 1, 1])
+        groups = group_sessions(self.reader().sessions(), reader_module._SESSION_COST)
+        self.assertEqual([len(group) for group in groups], [1, 1, 1])
 
     def test_places_count_the_events_before_in_the_segment(self) -> None:
         a, b = self.journal.session("a"), self.journal.session("b")

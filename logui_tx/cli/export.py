@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from logui_tx.export.records import Selection, Tally
 
+    Write = Callable[[Selection, BinaryIO, Tally], None]
+
 _BUFFER = 1024 * 1024
 _MAX_COLUMNS = 500
 # What a shell shows of a command that these signals ended.
@@ -59,6 +61,12 @@ _BROKEN_PIPE = 141
     show_default=True,
     help="CSV: how many members of the events get a column of their own.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="How many processes share the work, of JSON Lines and logui.  [default: one a processor]",
+)
 @pass_context
 def export(
     context: Context,
@@ -69,20 +77,21 @@ def export(
     form: str,
     output: str,
     max_columns: int,
+    jobs: int | None,
 ) -> None:
     """Write the events of a flight, also while the server runs.
 
     What is written is what was stored when the command began.
     """
-    from logui_tx.export.records import Selection, Tally
+    from logui_tx.export.records import Selection, Tally, rare_collections
 
     tally = Tally()
-    with _quiet_end(), context.journal() as reader:
+    with _quiet_end(), rare_collections(), context.journal() as reader:
         flight_id = context.flight_id(flight_key, reader)
         selection = Selection(reader, flight_id, reader.snapshot(), session_id, since, until)
         if session_id is not None:
             next(selection.sessions())  # before a file is made: is it there at all?
-        write = _format(form, max_columns)
+        write = _format(form, max_columns, _share(context, selection, form, jobs))
         passes = 2 if form == "csv" else 1
         with _output(output) as file, _progress(selection, passes, output) as advance:
             tally.advance = advance
@@ -92,12 +101,25 @@ def export(
     click.echo(f"{tally.events} events of {tally.sessions} sessions", err=True)
 
 
-def _format(form: str, max_columns: int) -> Callable[[Selection, BinaryIO, Tally], None]:
+def _format(form: str, max_columns: int, share: Callable[[Write], Write]) -> Write:
     from logui_tx.export import csv_file, jsonl, logui
 
     if form == "csv":
         return partial(csv_file.write, max_columns=max_columns)
-    return logui.write if form == "logui" else jsonl.write
+    if form == "logui":
+        return partial(logui.write_array, write_entries=share(logui.entries))
+    return share(jsonl.write)
+
+
+def _share(context: Context, selection: Selection, form: str, jobs: int | None) -> Callable[[Write], Write]:
+    """What makes several processes do what a function does, where that is worth it."""
+    jobs = jobs or len(os.sched_getaffinity(0))
+    if jobs > 1 and form != "csv":
+        from logui_tx.export import parallel
+
+        if parallel.worthwhile(selection):
+            return lambda write: partial(parallel.write, part=write, data_dir=context.data_dir, jobs=jobs)
+    return lambda write: write
 
 
 # --- where it goes

@@ -8,29 +8,59 @@ beside it as ``appSpecificLogData``. Every value stays as the client wrote it, n
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import BinaryIO, cast
 
 import msgspec
+from attrs import define
 
 from logui_tx.dialects import json_text
 from logui_tx.dialects.times import to_iso_8601
 from logui_tx.export.records import Selection, Tally, records
 from logui_tx.model import Record
 
+_BETWEEN = b",\n"
+
 
 def write(selection: Selection, file: BinaryIO, tally: Tally) -> None:
     """Write the selection as one JSON array. Raises :class:`JournalError`, and OSError from the file."""
+    write_array(selection, file, tally, entries)
+
+
+def write_array(
+    selection: Selection,
+    file: BinaryIO,
+    tally: Tally,
+    write_entries: Callable[[Selection, BinaryIO, Tally], None],
+) -> None:
+    """As :func:`write`, the entries written by a function that does as :func:`entries` does."""
+    array = _Array(file)
+    write_entries(selection, cast(BinaryIO, array), tally)
+    file.write(b"[]\n" if array.empty else b"]\n")
+
+
+def entries(selection: Selection, file: BinaryIO, tally: Tally) -> None:
+    """Write the selection's entries, each behind a comma. Raises as :func:`write`."""
     identity = selection.reader.identity
-    before = b"["
     for message in selection.messages():
         began = message.session.client_started_at
         found = records(message, identity.at(message.segment))
-        entries = b",\n".join(entry(record, began) for record in found)
-        if entries:
-            file.write(before + entries)
-            before = b",\n"
+        file.write(b"".join(_BETWEEN + entry(record, began) for record in found))
         tally.wrote(message)
-    file.write(b"[]\n" if before == b"[" else b"]\n")
+
+
+@define
+class _Array:
+    """A file in which the first comma is the array's bracket."""
+
+    _file: BinaryIO
+    empty: bool = True
+
+    def write(self, text: bytes) -> None:
+        if self.empty and text:
+            self.empty = False
+            text = b"[" + text.removeprefix(_BETWEEN)
+        self._file.write(text)
 
 
 def entry(record: Record, began: int | None = None) -> bytes:

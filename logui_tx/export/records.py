@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count, repeat
 
 from attrs import define, field, frozen
@@ -15,10 +17,14 @@ from logui_tx.interfaces import IDialect
 from logui_tx.journal.reader import JournalReader, Snapshot, StoredMessage
 from logui_tx.model import EventColumns, Position, Record, Session
 
+_COLLECT_AFTER = 100_000
+"""Objects."""
+
 
 @frozen
 class Selection:
-    """What is to be exported: of a flight, or of one of its sessions, as the journal was at ``at``.
+    """What is to be exported: of a flight, of one of its sessions, or of the sessions of these numbers,
+    as the journal was at ``at``.
 
     ``since`` (inclusive) and ``until`` (exclusive) bound the time of receipt, in UNIX ms. It can be read
     more than once, and is the same each time.
@@ -30,9 +36,14 @@ class Selection:
     session_id: str | None = None
     since: int | None = None
     until: int | None = None
+    numbers: Sequence[int] | None = None
 
     def sessions(self) -> Iterator[Session]:
         """Raises :class:`UnknownSession` where the session is not there, or of another flight."""
+        if self.numbers is not None:
+            found = sorted(self.reader.sessions_numbered(self.numbers), key=lambda session: session.number)
+            yield from map(self.at.clip, found)
+            return
         if self.session_id is None:
             yield from self.reader.sessions(self.flight_id, self.at)
             return
@@ -72,6 +83,17 @@ class Tally:
             self.sessions += 1
             self._session = message.session.number
         self.advance(message.count)
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Within it Python seldom looks for cycles: there are none, and among so many messages it takes long."""
+    before = gc.get_threshold()
+    gc.set_threshold(_COLLECT_AFTER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def dialect_of(session: Session) -> IDialect:

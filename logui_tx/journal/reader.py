@@ -167,7 +167,7 @@ class JournalReader:
         ``since`` (inclusive) and ``until`` (exclusive) bound the time of receipt, in UNIX ms. Sessions that
         were recorded side by side are read in one pass as far as the memory allows.
         """
-        for group in self._groups(sessions):
+        for group in group_sessions(sessions, self._memory):
             if len(group) == 1:
                 for place in self._collect(group, since, until):
                     yield self._stored(*place)
@@ -178,22 +178,6 @@ class JournalReader:
             for places in found.values():
                 for place in places:
                     yield self._stored(*place)
-
-    def _groups(self, sessions: Iterable[Session]) -> Iterator[list[Session]]:
-        """Neighbouring sessions whose messages fit into memory together."""
-        group: list[Session] = []
-        size = 0
-        for session in sessions:
-            if not session.events:
-                continue
-            cost = session.size + _SESSION_COST
-            if group and size + cost > self._memory:
-                yield group
-                group, size = [], 0
-            group.append(session)
-            size += cost
-        if group:
-            yield group
 
     def _collect(self, group: Sequence[Session], since: int | None, until: int | None) -> Iterator[_Place]:
         """The messages of the sessions, in the order in which they were stored.
@@ -325,3 +309,20 @@ class JournalReader:
             " (SELECT count(*) FROM segment)"
         ).fetchone()
         return Counts(*row)
+
+
+def group_sessions(sessions: Iterable[Session], memory: int) -> Iterator[list[Session]]:
+    """Neighbouring sessions whose messages fit into so many bytes together, without those that have none."""
+    group: list[Session] = []
+    size = 0
+    for session in sessions:
+        if not session.events:
+            continue
+        cost = session.size + _SESSION_COST
+        if group and size + cost > memory:
+            yield group
+            group, size = [], 0
+        group.append(session)
+        size += cost
+    if group:
+        yield group
