@@ -111,17 +111,6 @@ class Intake:
         """Fires when all that the session has in flight is settled and published."""
         return self._promise(session, None)
 
-    def store(
-        self, session: LiveSession, batch: Batch, message: bytes, instance: str, clock_offset: int | None
-    ) -> Deferred[Receipt]:
-        """Store a payload of the page load ``instance``, unless it was stored before.
-
-        Raises :class:`BadRequest` where the payload is refused for good.
-        """
-        done: Deferred[Receipt] = Deferred()
-        self.take(session, batch, message, instance, clock_offset, done)
-        return done
-
     def take(
         self,
         session: LiveSession,
@@ -131,7 +120,12 @@ class Intake:
         clock_offset: int | None,
         done: Waiting,
     ) -> None:
-        """As :meth:`store`, where ``done`` is told, perhaps at once: every payload comes this way."""
+        """Store a payload of the page load ``instance``, unless it was stored before.
+
+        ``done`` is told what becomes of it, perhaps at once.
+
+        Raises :class:`BadRequest` where the payload is refused for good.
+        """
         now = session.now
         payload_id = batch.payload_id
         if payload_id is not None:

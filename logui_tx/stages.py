@@ -18,7 +18,7 @@ stored (*) although nobody waits for the answer.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 from automat import TypeMachineBuilder
 
@@ -175,19 +175,6 @@ def _unanswered(_: Stages, it: Actions, reply: Reply) -> None:
 new_stages = _builder.build()
 """``new_stages(actions)`` is a machine in the stage *awaiting*."""
 
-
-class _Over:
-    """The stage *closed* of a conversation that nobody needs any more."""
-
-    def message(self, message: bytes, binary: bool) -> None: ...
-    def misread(self) -> None: ...
-    def admitted(self, opened: Opened) -> None: ...
-    def refused(self, reply: Reply) -> None: ...
-    def announce(self) -> None: ...
-    def expire(self) -> None: ...
-    def drained(self) -> None: ...
-    def finished(self) -> None: ...
-    def lost(self) -> None: ...
-
-
-OVER: Stages = _Over()
+OVER = new_stages(cast(Actions, None))
+"""The stage *closed*, for all conversations that nobody needs any more: it asks nothing of them."""
+OVER.lost()

@@ -23,6 +23,7 @@ from logui_tx.sessions import LiveSessions, Opened
 from logui_tx.sharing import Sharing
 from logui_tx.testing import FakeSessionStore, FakeStores
 from logui_tx.views import View, decode_views
+from tests.taking import take
 
 FULL = NotStored("disk full")
 FLIGHT = Flight("flight", "application", "F", ("*",), True, "0.4.0", 0)
@@ -143,7 +144,7 @@ class Server:
     def log(self, opened: Opened, payload_id: int | None = None, events: int = 1) -> Deferred[Receipt]:
         message = f"{opened.instance}/{payload_id}".encode()
         try:
-            return self.intake.store(opened.session, Batch(events, payload_id), message, opened.instance, 0)
+            return take(self.intake, opened.session, Batch(events, payload_id), message, opened.instance, 0)
         except BadRequest as error:
             return fail(error)
 

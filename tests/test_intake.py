@@ -12,6 +12,7 @@ from logui_tx.intake import Intake, LiveSession
 from logui_tx.journal.entry import Entry, SessionHandle, SessionRow
 from logui_tx.journal.segment import Kind
 from logui_tx.model import AppDataChange, Batch, EndReason, Limits, Receipt
+from tests.taking import take
 
 FULL = NotStored("disk full")
 
@@ -37,7 +38,7 @@ class IntakeTestCase(SynchronousTestCase):
     ) -> "Deferred[Receipt]":
         batch = Batch(events, payload_id, more.pop("named", None))
         session = more.pop("session", self.session)
-        return self.intake.store(session, batch, more.pop("message", b"[...]"), instance, 7)
+        return take(self.intake, session, batch, more.pop("message", b"[...]"), instance, 7)
 
     def change(self, **changes: bytes) -> "Deferred[Receipt]":
         return self.intake.change(self.session, AppDataChange(changes))

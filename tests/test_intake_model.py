@@ -20,6 +20,7 @@ from logui_tx.intake import Intake, LiveSession
 from logui_tx.journal.entry import Entry, SessionHandle, SessionRow
 from logui_tx.journal.segment import Kind
 from logui_tx.model import AppDataChange, Batch, Limits, Receipt
+from tests.taking import take
 
 SESSIONS = ("s", "t")
 INSTANCES = ("", "tab")
@@ -146,7 +147,7 @@ class IntakeMachine(RuleBasedStateMachine):
     def submit(self, payload: Payload) -> None:
         before = len(self.journal.queue)
         batch = Batch(len(payload.message) % 3, payload.id, payload.instance)
-        stored = self.intake.store(self.sessions[payload.session], batch, payload.message, "other", 0)
+        stored = take(self.intake, self.sessions[payload.session], batch, payload.message, "other", 0)
         entry = self.remember() if len(self.journal.queue) > before else None
 
         def acknowledged(receipt: Receipt) -> Receipt:

@@ -19,6 +19,7 @@ from logui_tx.sessions import LiveSessions, Opened
 from logui_tx.sharing import Sharing
 from logui_tx.stores.memory import MemorySessionStore
 from tests.servers import CONNECTION, FLIGHT, FULL, stands
+from tests.taking import take
 
 OTHER = Flight("other", "application", "O", ("*",), True, "0.4.0", 0)
 WINDOW = 1_800.0
@@ -106,7 +107,7 @@ class SessionsTestCase(SynchronousTestCase):
     def log(
         self, session: LiveSession, payload_id: int | None = None, instance: str = "", events: int = 2
     ) -> None:
-        stored = self.intake.store(session, Batch(events, payload_id), b"[..]", instance, 0)
+        stored = take(self.intake, session, Batch(events, payload_id), b"[..]", instance, 0)
         stored.addErrback(lambda failure: failure.trap(NotStored))
 
 

@@ -71,12 +71,16 @@ _decode_numbers = msgspec.msgpack.Decoder(_Numbers).decode
 _decode_rows = msgspec.msgpack.Decoder(list[Record]).decode
 
 
+def _dictionary() -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(PHRASES, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+
+
 class SegmentWriter:
     """Makes blocks. Not safe for use by several threads at once."""
 
     def __init__(self, level: int = 1) -> None:
         # Prepared once a level: else each block would pay for it.
-        phrases = zstandard.ZstdCompressionDict(PHRASES, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        phrases = _dictionary()
         phrases.precompute_compress(level=level)
         self._compress = zstandard.ZstdCompressor(
             level=level, dict_data=phrases, write_checksum=True, write_content_size=True
@@ -93,9 +97,8 @@ class SegmentReader:
     """Reads blocks. Not safe for use by several threads at once."""
 
     def __init__(self) -> None:
-        phrases = zstandard.ZstdCompressionDict(PHRASES, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
         self._formats = {
-            FORMAT: (zstandard.ZstdDecompressor(dict_data=phrases).decompress, _read_columns),
+            FORMAT: (zstandard.ZstdDecompressor(dict_data=_dictionary()).decompress, _read_columns),
             PLAIN: (zstandard.ZstdDecompressor().decompress, _decode_rows),
         }
 
