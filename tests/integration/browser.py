@@ -118,6 +118,12 @@ class BrowserTestCase(SynchronousTestCase):
         with closing(open_reader(self.data_dir)) as connection:
             return [one for one in JournalReader(connection).sessions() if one.dialect == dialect]
 
+    def ended(self) -> Session:
+        """The first session, once the journal holds its end: a page hears the goodbye before that."""
+        while (session := self.sessions()[0]).end_reason is None:
+            self.page.wait_for_timeout(10)
+        return session
+
     def stored(self, dialect: str = "logui-0.4") -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
         """(sequence number, event, application-specific data) of all that is on disk."""
         with closing(open_reader(self.data_dir)) as connection:

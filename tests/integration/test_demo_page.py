@@ -97,10 +97,10 @@ class EndingTests(DemoPageTestCase):
         account.expect_acknowledged()
         self.page.mouse.move(300, 300)
         account.expect_acknowledged()
-        [session] = self.sessions()
-        self.assertEqual(session.end_reason, "leavingPage")
+        self.assertEqual(self.ended().end_reason, "leavingPage")
         self.stop()
         self.assert_stored(account)
+        self.assertEqual(len(self.sessions()), 1)
 
     def test_coming_back_goes_on_with_the_session(self) -> None:
         account = self.open()

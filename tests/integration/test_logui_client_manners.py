@@ -143,7 +143,7 @@ class StartingTests(LogUITestCase):
         self.log(30)
         self.page.evaluate("logui.stop({ resumable: true })")
         self.wait_for("logui.state === 'stopped'")
-        self.assertEqual(self.sessions()[0].end_reason, "leavingPage")
+        self.assertEqual(self.ended().end_reason, "leavingPage")
         self.page.evaluate("logui.start()")
         self.wait_for("logui.state === 'listening'")
         self.log(2)
