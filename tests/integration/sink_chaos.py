@@ -44,6 +44,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
 from logui_tx.journal import cursors
 from logui_tx.journal.schema import open_reader
@@ -116,11 +117,12 @@ class SinkChaos(TestCase):
         self.acknowledged = 0
         self._waiting: tuple[int, Deferred[None]] | None = None
         self._enough = False
+        self._lost: Failure | None = None
 
     async def test_killed_at_random_moments(self) -> None:
         await self.serve()
         token = (await deferToThread(logui_json, self.data_dir, "flight", "token", "Demo"))["token"]
-        playing = Deferred.fromCoroutine(self.play(token))
+        playing = Deferred.fromCoroutine(self.play(token)).addErrback(self.lost_clients)
         for _ in range(self.rounds):
             await self.round()
         self._enough = True
@@ -204,6 +206,14 @@ class SinkChaos(TestCase):
             acknowledged += account.acknowledged
         return acknowledged
 
+    def lost_clients(self, why: Failure) -> Failure:
+        """Nobody will acknowledge anything any more: who waits for it must not wait until the test's timeout."""
+        self._lost = why
+        if self._waiting is not None:
+            (_, reached), self._waiting = self._waiting, None
+            reached.errback(why)
+        return why
+
     def replay(self, token: str) -> Replay:
         before = self.acknowledged
 
@@ -213,7 +223,7 @@ class SinkChaos(TestCase):
                 (_, reached), self._waiting = self._waiting, None
                 reactor.callLater(0, reached.callback, None)
 
-        return Replay(
+        replay = Replay(
             reactor,
             self.server.url,
             token,
@@ -226,9 +236,14 @@ class SinkChaos(TestCase):
             tries=1000,
             back_off=0.02,
         )
+        # It may begin while the server is down, and must not take that for a wrong address.
+        replay.reached = True
+        return replay
 
     async def moment(self) -> None:
         """Some acknowledged events later, in the midst of whatever follows."""
+        if self._lost is not None:
+            self._lost.raiseException()
         reached: Deferred[None] = Deferred()
         self._waiting = self.acknowledged + self.chance.randrange(1, self.most_events), reached
         await reached
