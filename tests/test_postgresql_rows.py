@@ -1,48 +1,72 @@
 import json
+import struct
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from logui_tx.model import Position
+from logui_tx.errors import RecordsRefused
+from logui_tx.model import Position, SinkBatch
 from logui_tx.sinks.jsonb import as_jsonb, as_string
-from logui_tx.sinks.postgresql_rows import copy_rows, escaped
+from logui_tx.sinks.postgresql_rows import copy_rows
 from logui_tx.testing.sink_contract import HOSTILE, JOURNAL, make_batch, make_record
 
-_MEANT = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_2000 = 946_684_800_000
 
 
-def columns(row: bytes) -> list[str | None]:
-    """A row's values, as PostgreSQL reads them."""
-    return [None if value == b"\\N" else unescaped(value.decode()) for value in row.split(b"\t")]
+def rows_of(batch: SinkBatch, jsonb=as_jsonb) -> list[list[bytes | None]]:
+    """The columns of each row, read as the manual has it."""
+    text = copy_rows(batch, jsonb)
+    assert text.startswith(_HEADER)
+    at = len(_HEADER)
+    rows = []
+    while True:
+        (columns,) = struct.unpack_from(">h", text, at)
+        at += 2
+        if columns == -1:
+            assert at == len(text)
+            return rows
+        row: list[bytes | None] = []
+        for _ in range(columns):
+            (length,) = struct.unpack_from(">i", text, at)
+            at += 4
+            row.append(None if length == -1 else text[at : at + length])
+            at += max(0, length)
+        rows.append(row)
 
 
-def unescaped(value: str) -> str:
-    pieces = iter(value.split("\\"))
-    found = next(pieces)
-    for piece in pieces:
-        # Two backslashes have nothing between them.
-        found += "\\" + next(pieces) if not piece else _MEANT[piece[0]] + piece[1:]
-    return found
+def number(column: bytes | None) -> int:
+    assert column is not None
+    return int.from_bytes(column, signed=True)
 
 
 class RowTests(SynchronousTestCase):
     def test_every_column(self) -> None:
         record = replace(
-            make_record(7, "s\t7", event=b'{"a":"\\n\\\\",\t"b":"\xc3\xa9"}', position=Position(3, 9)),
+            make_record(7, "s\t7é", event=b'{"a":"\\n\\\\",\t"b":"\xc3\xa9"}', position=Position(3, 9)),
             application_id="a\\N",
             client_time=-5,
             clock_offset=None,
+            received_at="2026-11-22T10:00:00.250Z",
         )
-        (row,) = copy_rows(make_batch([record]), as_jsonb).splitlines()
-        text = record.event.decode()
+        (row,) = rows_of(make_batch([record]))
         self.assertEqual(
-            columns(row),
+            row[:6],
             [
-                *(JOURNAL, "3", "9", "a\\N", record.flight_id, "s\t7", "7", record.received_at),
-                *("-5", None, record.dialect, record.app_data.decode(), text, text),
+                *(UUID(JOURNAL).bytes, (3).to_bytes(8), (9).to_bytes(4)),
+                *(b"a\\N", record.flight_id.encode(), "s\t7é".encode()),
             ],
+        )
+        self.assertEqual(number(row[6]), 7)
+        self.assertEqual(number(row[7]), (1_795_341_600_250 - _2000) * 1000)
+        self.assertEqual(number(row[8]), (-5 - _2000) * 1000)
+        self.assertEqual([len(column or b"") for column in row[6:9]], [8, 8, 8])
+        self.assertEqual(
+            row[9:],
+            [None, *(record.dialect.encode(), b"\1" + record.app_data), b"\1" + record.event, record.event],
         )
 
     def test_neighbours_keep_their_own(self) -> None:
@@ -57,23 +81,39 @@ class RowTests(SynchronousTestCase):
             "event": b'{"other":2}',
         }
         records = [first, *(replace(first, **{name: value}) for name, value in others.items()), first]
-        rows = copy_rows(make_batch(records), as_jsonb).splitlines()
-        alone = [copy_rows(make_batch([record]), as_jsonb).strip() for record in records]
-        self.assertEqual(rows, alone)
-        self.assertEqual(len(set(rows)), len(others) + 1)
+        rows = rows_of(make_batch(records))
+        self.assertEqual(rows, [rows_of(make_batch([record]))[0] for record in records])
+        self.assertEqual(len({tuple(row) for row in rows}), len(others) + 1)
 
     def test_hostile_events(self) -> None:
-        records = [make_record(n, event=event) for n, event in enumerate(HOSTILE, 1)]
+        records = [make_record(n, event=event) for n, event in enumerate([*HOSTILE, b'"\xff"'], 1)]
         for jsonb in (as_jsonb, as_string):
-            rows = copy_rows(make_batch(records), jsonb).splitlines()
-            for record, row in zip(records, rows, strict=True):
-                text = record.event.decode("utf-8", "replace")
-                self.assertEqual(columns(row)[-2:], [jsonb(record.event), text])
-                json.loads(columns(row)[-2] or "")
+            for record, row in zip(records, rows_of(make_batch(records), jsonb), strict=True):
+                text = record.event.decode("utf-8", "replace").encode()
+                self.assertEqual(row[-2:], [b"\1" + jsonb(record.event).encode(), text])
+                json.loads((row[-2] or b"")[1:])
 
-    @given(st.text(st.characters(exclude_categories=["Cs"])))
-    def test_any_text(self, text: str) -> None:
-        written = escaped(text)
-        self.assertEqual(unescaped(written.decode()), text)
-        for special in b"\t\n\r":
-            self.assertNotIn(special, written)
+    def test_what_postgresql_has_no_number_for(self) -> None:
+        for name, value in (
+            ("seq", 1 << 63),
+            ("clock_offset", -1 << 70),
+            ("received_at", "yesterday"),
+            ("received_at", "2026-11-22T10:00:00"),
+        ):
+            with self.assertRaises(RecordsRefused):
+                copy_rows(make_batch([replace(make_record(1), **{name: value})]), as_jsonb)
+
+    def test_times_beyond_its_calendar(self) -> None:
+        for time in (None, -1 << 63, -210_000_000_000_001, 9_000_000_000_000_001, 1 << 80):
+            (row,) = rows_of(make_batch([replace(make_record(1), client_time=time)]))
+            self.assertIsNone(row[8])
+        for time in (-210_000_000_000_000, 9_000_000_000_000_000):
+            (row,) = rows_of(make_batch([replace(make_record(1), client_time=time)]))
+            self.assertEqual(number(row[8]), (time - _2000) * 1000)
+
+    @given(st.text(st.characters(exclude_categories=["Cs"])), st.binary())
+    def test_any_text(self, text: str, event: bytes) -> None:
+        record = replace(make_record(1, text, event=event), dialect=text, flight_id=text)
+        (row,) = rows_of(make_batch([record]), as_string)
+        self.assertEqual([row[4], row[5], row[10]], [text.encode()] * 3)
+        self.assertEqual(row[13], event.decode("utf-8", "replace").encode())

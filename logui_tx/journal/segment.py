@@ -2,17 +2,22 @@
 
 ::
 
-    block  = 0x02, one zstd frame with content checksum, compressed with the dictionary in phrases.py
-    frame  = length of the table (u32, little endian), table, messages one behind the other
-    table  = MessagePack array of columns, each an array: a field of all records; see Record
+    block = 0x02, CRC-32 of the table and length of the table (u32, little endian), table, one zstd frame
+    table = packed columns, see columns.py: the fields of the records, see Record
+    frame = messages one behind the other, compressed with the dictionary in phrases.py, with a content
+            checksum; left out where there are none
 
-A block of format 1 (0x01) is compressed without a dictionary, and its table is an array of records.
+The table is not compressed: it is smaller by itself, and among texts it makes these larger.
+
+A block of format 1 (0x01) is one zstd frame without a dictionary, and its table stands in it, as an array of
+records, behind its length.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from itertools import accumulate, pairwise
 
@@ -21,6 +26,7 @@ import zstandard
 from msgspec.structs import astuple
 
 from logui_tx.errors import CorruptSegment
+from logui_tx.journal.columns import pack_columns, unpack_columns
 from logui_tx.journal.phrases import PHRASES
 
 FORMAT, PLAIN = b"\x02", b"\x01"
@@ -29,7 +35,8 @@ MAX_SIZE = 1 << 30
 """A block that claims to be larger than this, uncompressed, is corrupt."""
 
 # The frame header's descriptor (RFC 8878, 3.1.1.1.1): a checksum, and the reserved bits not set.
-_DESCRIPTOR, _OF_INTEREST, _CHECKSUM = 5, 0x1C, 0x04
+_DESCRIPTOR, _OF_INTEREST, _CHECKSUM = 4, 0x1C, 0x04
+_LONGEST_HEADER = 18
 
 
 class Kind(IntEnum):
@@ -63,12 +70,13 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 _LENGTH = struct.Struct("<I")
+_HEAD = struct.Struct("<cII")
 _encode = msgspec.msgpack.Encoder().encode
-_Numbers = list[int]
-_Columns = tuple[_Numbers, _Numbers, _Numbers, _Numbers, _Numbers, _Numbers, _Numbers, list[int | None]]
-_decode_columns = msgspec.msgpack.Decoder(_Columns).decode
-_decode_numbers = msgspec.msgpack.Decoder(_Numbers).decode
+_decode_numbers = msgspec.msgpack.Decoder(list[int]).decode
 _decode_rows = msgspec.msgpack.Decoder(list[Record]).decode
+
+# Those of a record, and before the last one whether it is known.
+_COLUMNS = 9
 
 
 def _dictionary() -> zstandard.ZstdCompressionDict:
@@ -88,47 +96,77 @@ class SegmentWriter:
 
     def block(self, records: Sequence[Record], messages: Sequence[bytes]) -> bytes:
         """``messages`` are those of the records with a size, in their order."""
-        # As columns the table takes a third: much of it is the same in all records of a commit.
-        table = _encode(list(zip(*map(astuple, records), strict=True)) or [()] * 8)
-        return FORMAT + self._compress(b"".join((_LENGTH.pack(len(table)), table, *messages)))
+        table = _pack_table(records)
+        head = _HEAD.pack(FORMAT, zlib.crc32(table), len(table))
+        texts = b"".join(messages)
+        return b"".join((head, table, self._compress(texts) if texts else b""))
 
 
 class SegmentReader:
     """Reads blocks. Not safe for use by several threads at once."""
 
     def __init__(self) -> None:
-        self._formats = {
-            FORMAT: (zstandard.ZstdDecompressor(dict_data=_dictionary()).decompress, _read_columns),
-            PLAIN: (zstandard.ZstdDecompressor().decompress, _decode_rows),
-        }
+        self._plain = zstandard.ZstdDecompressor().decompress
+        self._decompress = zstandard.ZstdDecompressor(dict_data=_dictionary()).decompress
 
     def read(self, block: bytes) -> tuple[list[Record], memoryview]:
         """The table, and all messages in one piece. Raises :class:`CorruptSegment`."""
-        if block[:1] not in self._formats:
+        read = {FORMAT: self._read, PLAIN: self._read_plain}.get(block[:1])
+        if read is None:
             raise CorruptSegment(f"format {block[0] if block else 'missing'} is not known")
-        decompress, read_table = self._formats[block[:1]]
-        if len(block) > _DESCRIPTOR and block[_DESCRIPTOR] & _OF_INTEREST != _CHECKSUM:
-            raise CorruptSegment("the block has no checksum")
         try:
-            if zstandard.frame_content_size(block[1:19]) > MAX_SIZE:
-                raise CorruptSegment("the block is too large")
-            frame = memoryview(decompress(memoryview(block)[1:], allow_extra_data=False))
-            (length,) = _LENGTH.unpack_from(frame)
-            records = read_table(frame[_LENGTH.size : _LENGTH.size + length])
+            records, messages = read(memoryview(block))
         except (zstandard.ZstdError, msgspec.DecodeError, struct.error, ValueError) as error:
             raise CorruptSegment(f"the block does not hold: {error}") from None
-        messages = frame[_LENGTH.size + length :]
         if sum(record.size for record in records) != len(messages):
             raise CorruptSegment("the block's table and its length differ")
         return records, messages
 
+    def _read(self, block: memoryview) -> tuple[list[Record], memoryview]:
+        _, checksum, length = _HEAD.unpack_from(block)
+        end = _HEAD.size + length
+        table = block[_HEAD.size : end]
+        if zlib.crc32(table) != checksum:
+            raise CorruptSegment("the block's table does not hold")
+        frame = block[end:]
+        return _unpack_table(table), _frame(self._decompress, frame) if frame else memoryview(b"")
 
-def _read_columns(table: memoryview) -> list[Record]:
-    """Raises ValueError where they are not equally long."""
-    columns = _decode_columns(table)
-    if len(set(map(len, columns))) > 1:
-        raise ValueError("its table is not whole")
-    return list(map(Record, *columns))
+    def _read_plain(self, block: memoryview) -> tuple[list[Record], memoryview]:
+        frame = _frame(self._plain, block[1:])
+        (length,) = _LENGTH.unpack_from(frame)
+        return _decode_rows(frame[_LENGTH.size : _LENGTH.size + length]), frame[_LENGTH.size + length :]
+
+
+def _frame(decompress: Callable[..., bytes], frame: memoryview) -> memoryview:
+    """What is in it. Raises :class:`CorruptSegment`, and what zstandard raises.
+
+    One with nothing in it is none of ours: zstandard does not look at its checksum.
+    """
+    if len(frame) > _DESCRIPTOR and frame[_DESCRIPTOR] & _OF_INTEREST != _CHECKSUM:
+        raise CorruptSegment("the block has no checksum")
+    size = zstandard.frame_content_size(bytes(frame[:_LONGEST_HEADER]))
+    if size > MAX_SIZE:
+        raise CorruptSegment("the block is too large")
+    if not size:
+        raise CorruptSegment("the block's frame is empty")
+    return memoryview(decompress(frame, allow_extra_data=False))
+
+
+def _pack_table(records: Sequence[Record]) -> bytes:
+    if not records:
+        return pack_columns(())
+    *columns, offsets = zip(*map(astuple, records), strict=True)
+    known = [int(offset is not None) for offset in offsets]
+    # One of the others stands for what is not known, so that the column has no outlier.
+    some = next((offset for offset in offsets if offset is not None), 0)
+    return pack_columns([*columns, known, [some if offset is None else offset for offset in offsets]])
+
+
+def _unpack_table(table: memoryview) -> list[Record]:
+    """Raises ValueError."""
+    *columns, known, offsets = unpack_columns(table, _COLUMNS)
+    told = [offset if is_known else None for is_known, offset in zip(known, offsets, strict=True)]
+    return list(map(Record, *columns, told))
 
 
 def slices(records: Sequence[Record], messages: memoryview) -> Iterator[tuple[Record, memoryview]]:

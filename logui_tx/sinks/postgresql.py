@@ -1,7 +1,8 @@
 """``postgresql:`` puts events and sessions into tables: a batch is one transaction.
 
-Events are copied into a temporary table, and from there those are inserted that are not there yet; so a batch
-may be written as often as it takes. See :mod:`logui_tx.sinks.postgresql_tables` for the tables.
+Events are copied into their table. Where some are there already, they are copied into a temporary table, and
+from there those are inserted that are not; so a batch may be written as often as it takes. See
+:mod:`logui_tx.sinks.postgresql_tables` for the tables.
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ from logui_tx.postgresql import DEFAULTS, server_options, wrong_encoding
 from logui_tx.records import device
 from logui_tx.sinks.jsonb import as_jsonb, as_string, holdable
 from logui_tx.sinks.postgresql_rows import copy_rows
-from logui_tx.sinks.postgresql_tables import copy_in, insert_events, prepare, put_session, read_tables
+from logui_tx.sinks.postgresql_tables import (
+    copy_directly,
+    copy_in,
+    insert_events,
+    may_copy_directly,
+    prepare,
+    put_session,
+    read_tables,
+)
 from logui_tx.threads import daemon_pool
 
 _T = TypeVar("_T")
@@ -42,6 +51,8 @@ _VALUES = re.compile(r'".*"')
 _OF_ROWS = ("22", "23", "54", "P0001")
 # ... but for a column of somebody's own that must not be empty: no row would do.
 _OF_TABLES = ("23502",)
+# Who may not be copied into, a table with row security, say, may be inserted into.
+_OF_COPYING = ("0A", "42")
 # What operators can mend has the same words every time.
 _HINTS = {
     "42P07": "a table of this name is there already, and not logui-tx's: name another one by ?table=",
@@ -66,9 +77,11 @@ class PostgreSQLSink:
         self._tables = read_tables(parameters["table"], parameters["sessions"])
         self._timeout: float = parameters["timeout"]
         self._conninfo = _conninfo(uri, self._timeout)
+        self._copy_directly = copy_directly(self._tables)
         self._copy, self._insert = copy_in(self._tables), insert_events(self._tables)
         self._put = put_session(self._tables)
         self._connection: psycopg.Connection[Any] | None = None
+        self._directly = False
         # Of the connection, too: the reactor's thread ends by it what takes too long in the other.
         self._socket: socket.socket | None = None
         self._late = False
@@ -171,14 +184,32 @@ class PostgreSQLSink:
     ) -> None:
         with connection.transaction(), connection.cursor() as cursor:
             if batch.records:
-                with cursor.copy(self._copy) as copy:
-                    copy.write(copy_rows(batch, jsonb))
-                cursor.execute(self._insert)
+                rows = copy_rows(batch, jsonb)
+                if not self._directly or not self._put_directly(connection, rows):
+                    with cursor.copy(self._copy) as copy:
+                        copy.write(rows)
+                    cursor.execute(self._insert)
             if batch.sessions:
                 newest = {session.id: session for session in batch.sessions}
                 cursor.executemany(
                     self._put, [_session(batch.journal_id, one, jsonb) for one in newest.values()]
                 )
+
+    def _put_directly(self, connection: psycopg.Connection[Any], rows: bytes) -> bool:
+        """Whether they are in the table itself, which takes half the time; if not, none of them is.
+
+        What is wrong with them the other way will tell.
+        """
+        try:
+            with connection.transaction(), connection.cursor().copy(self._copy_directly) as copy:
+                copy.write(rows)
+        except psycopg.Error as error:
+            state = error.sqlstate or ""
+            if not state.startswith((*_OF_ROWS, *_OF_COPYING)):
+                raise
+            self._directly = not state.startswith(_OF_COPYING)
+            return False
+        return True
 
     def _open(self) -> None:
         self._connected()
@@ -201,6 +232,7 @@ class PostgreSQLSink:
                 # What was taken must outlast a crash; stricter settings stay.
                 connection.execute(_WRITABLE)
                 prepare(connection, self._tables)
+                self._directly = may_copy_directly(connection, self._tables)
             except BaseException:
                 self._disconnect()
                 raise

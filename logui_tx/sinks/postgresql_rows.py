@@ -1,62 +1,105 @@
-"""Events as the rows of a COPY: its text format, in which a tab ends a column, a line feed a row, and what
-would be one of these stands behind a backslash (PostgreSQL's manual, COPY, *Text Format*)."""
+"""Events as the rows of a COPY in its binary format, which neither end has to search for what is special
+(PostgreSQL's manual, COPY, *Binary Format*; a column's value is what its type's ``_recv`` takes)."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from uuid import UUID
 
+from logui_tx.errors import RecordsRefused
 from logui_tx.model import SinkBatch
 
-_NULL = b"\\N"
-_ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\r"))
+_START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END = struct.pack(">h", -1)
+
+_COLUMNS = 14
+# A column is its length and its value; what has none is the length -1.
+_PLACE = struct.Struct(">h i16s iq ii").pack
+_BIGINT = struct.Struct(">iq").pack
+_LENGTH = struct.Struct(">i").pack
+_JSONB = struct.Struct(">iB").pack
+_NULL = _LENGTH(-1)
+_JSONB_VERSION = 1
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_EPOCH_MS = 946_684_800_000
+# What is far from any calendar of PostgreSQL's has no time.
+_FIRST_MS, _LAST_MS = -210_000_000_000_000, 9_000_000_000_000_000
 
 
 def copy_rows(batch: SinkBatch, jsonb: Callable[[bytes], str]) -> bytes:
-    """The batch's events, in the order of the stage's columns; ``jsonb`` makes what a jsonb takes."""
-    journal_id = escaped(batch.journal_id)
-    # Most records of a batch share what is in force.
-    app_data = {one: escaped(jsonb(one)) for one in {record.app_data for record in batch.records}}
-    pieces: list[bytes] = []
-    for record in batch.records:
-        at = record.position
-        head = b"%b\t%d\t%d\t%b\t%d\t%b\t%b\t%b\t%b\t" % (
-            journal_id,
-            at.segment,
-            at.event,
-            _ids(record.application_id, record.flight_id, record.session_id),
-            record.seq,
-            _received(record.received_at),
-            _NULL if record.client_time is None else b"%d" % record.client_time,
-            _told(record.clock_offset, record.dialect),
-            app_data[record.app_data],
-        )
-        written, text = jsonb(record.event), record.event.decode("utf-8", "replace")
-        event_text = escaped(text)
-        # Nearly always the two are the same.
-        pieces += (head, event_text if written == text else escaped(written), b"\t", event_text, b"\n")
+    """The batch's events, in the order of the stage's columns; ``jsonb`` makes what a jsonb takes.
+
+    Raises :class:`RecordsRefused` where a number or a time is none of PostgreSQL's.
+    """
+    pieces = [_START]
+    try:
+        _add_rows(batch, jsonb, pieces)
+    except (struct.error, ValueError, OverflowError):
+        raise RecordsRefused("a number or a time is out of PostgreSQL's range") from None
+    pieces.append(_END)
     return b"".join(pieces)
 
 
-def escaped(text: str) -> bytes:
-    """A column's value."""
+def _add_rows(batch: SinkBatch, jsonb: Callable[[bytes], str], pieces: list[bytes]) -> None:
+    journal_id = UUID(batch.journal_id).bytes
+    # Most records of a batch share what is in force.
+    app_data = {one: _jsonb(jsonb(one)) for one in {record.app_data for record in batch.records}}
+    for record in batch.records:
+        at = record.position
+        event = record.event
+        text = event if event.isascii() else event.decode("utf-8", "replace").encode()
+        pieces += (
+            _PLACE(_COLUMNS, 16, journal_id, 8, at.segment, 4, at.event),
+            _ids(record.application_id, record.flight_id, record.session_id),
+            _BIGINT(8, record.seq),
+            _received(record.received_at),
+            _client_time(record.client_time),
+            _told(record.clock_offset, record.dialect),
+            app_data[record.app_data],
+            _jsonb(jsonb(event)),
+            _LENGTH(len(text)),
+            text,
+        )
+
+
+def _text(text: str) -> bytes:
     written = text.encode()
-    for special, instead in _ESCAPES:
-        if special in written:
-            written = written.replace(special, instead)
-    return written
+    return _LENGTH(len(written)) + written
+
+
+def _jsonb(text: str) -> bytes:
+    written = text.encode()
+    return _JSONB(len(written) + 1, _JSONB_VERSION) + written
+
+
+def _client_time(ms: int | None) -> bytes:
+    """UNIX ms as microseconds from 2000 on."""
+    if ms is None or not _FIRST_MS <= ms <= _LAST_MS:
+        return _NULL
+    return _BIGINT(8, (ms - _EPOCH_MS) * 1000)
 
 
 # What records have in common, one behind the other.
 
-_received = lru_cache(1)(escaped)
+
+@lru_cache(1)
+def _received(iso_8601: str) -> bytes:
+    received = datetime.fromisoformat(iso_8601)
+    if received.tzinfo is None:
+        raise ValueError
+    return _BIGINT(8, (received - _EPOCH) // timedelta(microseconds=1))
 
 
 @lru_cache(1)
 def _ids(*ids: str) -> bytes:
-    return b"\t".join(map(escaped, ids))
+    return b"".join(map(_text, ids))
 
 
 @lru_cache(1)
 def _told(clock_offset: int | None, dialect: str) -> bytes:
-    return b"%b\t%b" % (_NULL if clock_offset is None else b"%d" % clock_offset, escaped(dialect))
+    offset = _NULL if clock_offset is None else _BIGINT(8, clock_offset)
+    return offset + _text(dialect)

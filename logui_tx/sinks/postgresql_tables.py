@@ -27,12 +27,6 @@ STAGE = "logui_stage"
 # Any number, the same in every release: who makes or changes tables holds this lock.
 _LOCK = 0x6C6F67736E6B  # "logsnk"
 
-# What is far from any calendar of PostgreSQL's has no time.
-_CLIENT_TIME = """
-CASE WHEN client_time BETWEEN -210000000000000 AND 9000000000000000
-THEN 'epoch'::timestamptz + client_time * interval '1 millisecond' END
-"""
-
 _EVENT_COLUMNS = (
     "journal_id, segment, position, application_id, flight_id, session_id, seq, received_at, client_time,"
     " clock_offset, dialect, app_data, event, event_text"
@@ -149,23 +143,43 @@ def prepare(connection: psycopg.Connection[Any], tables: Tables) -> None:
         tables.statement(
             """CREATE TEMP TABLE IF NOT EXISTS {stage} (
                 journal_id uuid, segment bigint, position integer, application_id text, flight_id text,
-                session_id text, seq bigint, received_at timestamptz, client_time bigint, clock_offset bigint,
-                dialect text, app_data jsonb, event jsonb, event_text text
+                session_id text, seq bigint, received_at timestamptz, client_time timestamptz,
+                clock_offset bigint, dialect text, app_data jsonb, event jsonb, event_text text
             ) ON COMMIT DELETE ROWS"""
         )
     )
 
 
+def may_copy_directly(connection: psycopg.Connection[Any], tables: Tables) -> bool:
+    """Whether the table of events has its columns as they were made: others would misread binary rows."""
+    types = []
+    for table in ("{events}", "pg_temp.{stage}"):
+        try:
+            # Of no rows: the answer tells the types.
+            cursor = connection.execute(
+                tables.statement(f"SELECT {_EVENT_COLUMNS} FROM {table} LIMIT 0")  # noqa: S608 - our own
+            )
+        except psycopg.errors.ProgrammingError:
+            # It may not be read, or has not all of them: writing will tell what is wrong.
+            return False
+        types.append([column.type_code for column in cursor.description or ()])
+    return types[0] == types[1]
+
+
+def copy_directly(tables: Tables) -> Composed:
+    """Into the table of events, whose key refuses all where one is there."""
+    return tables.statement(f"COPY {{events}} ({_EVENT_COLUMNS}) FROM STDIN (FORMAT binary)")
+
+
 def copy_in(tables: Tables) -> Composed:
     """Into the stage, for a transaction."""
-    return tables.statement(f"COPY {{stage}} ({_EVENT_COLUMNS}) FROM STDIN")
+    return tables.statement(f"COPY pg_temp.{{stage}} ({_EVENT_COLUMNS}) FROM STDIN (FORMAT binary)")
 
 
 def insert_events(tables: Tables) -> Composed:
     """From the stage what is not there yet."""
-    values = _EVENT_COLUMNS.replace("client_time", _CLIENT_TIME)
     return tables.statement(
-        f"INSERT INTO {{events}} ({_EVENT_COLUMNS}) SELECT {values} FROM pg_temp.{{stage}}"  # noqa: S608 - our own
+        f"INSERT INTO {{events}} ({_EVENT_COLUMNS}) SELECT {_EVENT_COLUMNS} FROM pg_temp.{{stage}}"  # noqa: S608
         " ON CONFLICT (journal_id, segment, position) DO NOTHING"
     )
 

@@ -207,7 +207,7 @@ class SinkChaos(TestCase):
         return acknowledged
 
     def lost_clients(self, why: Failure) -> Failure:
-        """Nobody will acknowledge anything any more: who waits for it must not wait until the test's timeout."""
+        """Nobody will acknowledge anything more: who waits for it must not wait for the test's timeout."""
         self._lost = why
         if self._waiting is not None:
             (_, reached), self._waiting = self._waiting, None
