@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 MAX_TIME = 8_640_000_000_000_000
 """The farthest time either way, in ms: the range of JavaScript's ``Date``."""
@@ -18,8 +19,8 @@ _USUAL = re.compile(r"(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN_EPOCH = datetime(1970, 1, 1)
 _MILLISECOND = timedelta(milliseconds=1)
-_CYCLE = 146_097 * 86_400_000
-"""The calendar repeats every 400 years, which are so many milliseconds."""
+_CYCLE = 146_097 * 86_400
+"""The calendar repeats every 400 years, which are so many seconds."""
 _MAX_TEXT = 400
 
 
@@ -56,15 +57,21 @@ def to_iso_8601(milliseconds: int) -> str:
 
     Outside the years 0 to 9999 the year has a sign and six digits, as ECMAScript writes it.
     """
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_to_the_second(seconds)}.{rest:03d}Z"
+
+
+# What is exported side by side was received side by side.
+@lru_cache(256)
+def _to_the_second(seconds: int) -> str:
     try:
-        moment = _PLAIN_EPOCH + timedelta(milliseconds=milliseconds)
-        return moment.isoformat(timespec="milliseconds") + "Z"
+        return (_PLAIN_EPOCH + timedelta(seconds=seconds)).isoformat()
     except OverflowError:
         # Shift into datetime's range, then name the true year.
-        cycles = milliseconds // _CYCLE
-        inside = _EPOCH + (milliseconds - cycles * _CYCLE) * _MILLISECOND
+        cycles = seconds // _CYCLE
+        inside = _PLAIN_EPOCH + timedelta(seconds=seconds - cycles * _CYCLE)
         year = inside.year + 400 * cycles
-        rest = inside.isoformat(timespec="milliseconds").replace("+00:00", "Z")[4:]
+        rest = inside.isoformat()[4:]
         return f"{year:+07d}{rest}" if year else f"0000{rest}"
 
 
@@ -81,5 +88,5 @@ def _from_iso_8601(text: str) -> int | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    time = (moment - _EPOCH) // _MILLISECOND + cycles * _CYCLE
+    time = (moment - _EPOCH) // _MILLISECOND + cycles * _CYCLE * 1000
     return time if -MAX_TIME <= time <= MAX_TIME else None

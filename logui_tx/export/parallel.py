@@ -32,7 +32,7 @@ from logui_tx.model import Session
 
 FEW = 200_000
 """Fewer events than these are written before other processes have begun."""
-LEAST = 16 * 1024 * 1024
+LEAST = 48 * 1024 * 1024
 """A worker may hold messages of so many bytes: with less, segments are read again and again."""
 
 _WORKER = "import sys; from logui_tx.export.worker import main; main(int(sys.argv[1]))"
@@ -60,7 +60,8 @@ def write(
     Raises :class:`JournalError` as ``part``, OSError from the file, and :class:`LoguiError` where a process
     cannot be started or ends early.
     """
-    share = max(memory // jobs, LEAST)
+    memory = max(memory, jobs * LEAST)
+    share = memory // jobs
     task = Task(part, data_dir, selection.at, selection.since, selection.until, share)
     workers: list[_Worker] = []
     try:
