@@ -37,7 +37,9 @@ def binary(name: str) -> str:
 class PostgreSQL:
     """Runs from :meth:`start` to :meth:`stop`, which may alternate; the port and the data stay."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        """``settings`` are of its configuration, besides :data:`QUICK`."""
+        self._settings = {**QUICK, **settings}
         self._folder = TemporaryDirectory()
         self._place = Path(self._folder.name)
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +63,7 @@ class PostgreSQL:
     def start(self) -> None:
         """Returns when it takes connections."""
         settings = {
-            **QUICK,
+            **self._settings,
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": str(self._place),
