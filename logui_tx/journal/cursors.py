@@ -12,14 +12,14 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from logui_tx.model import Position, SinkBatch
 
 MAX_REASON = 500
 """Characters kept of a reason."""
 
-_LETTER = "segment, event, session, at, reason, number"
+_LETTER = "segment, event, session, at, reason, number, retry"
 _COLUMNS = (
     "name, segment, event, pending_segment, pending_event, state, generation, paused, delivered, trouble,"
     " trouble_since, dead_letters, EXISTS (SELECT 1 FROM dead_letter WHERE sink = name AND retry)"
@@ -51,7 +51,8 @@ class Cursor:
 class DeadLetter:
     """What a sink refused: an event, or where ``event`` is None a session. ``at`` in UNIX ms.
 
-    It holds no copy: what is deleted from the journal is gone from here, too.
+    It holds no copy: what is deleted from the journal is gone from here, too. ``retry``: it is to be offered
+    again.
     """
 
     segment: int
@@ -60,6 +61,7 @@ class DeadLetter:
     at: int
     reason: str
     number: int = 0
+    retry: bool = field(default=False, converter=bool)
 
 
 def add(connection: sqlite3.Connection, name: str, position: Position) -> None:
@@ -152,10 +154,14 @@ def _settle(
 def refused(connection: sqlite3.Connection, name: str, dead: Sequence[DeadLetter]) -> None:
     """Set these apart; what was before stays as it is, with the newer reason."""
     connection.executemany(
-        "INSERT INTO dead_letter (sink, segment, event, session, at, reason) VALUES (?, ?, ?, ?, ?, ?)"
+        "INSERT INTO dead_letter (sink, segment, event, session, at, reason, retry)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (sink, segment, coalesce(event, -1), session)"
         " DO UPDATE SET at = excluded.at, reason = excluded.reason",
-        [(name, one.segment, one.event, one.session_id, one.at, _text(one.reason)) for one in dead],
+        [
+            (name, one.segment, one.event, one.session_id, one.at, _text(one.reason), one.retry)
+            for one in dead
+        ],
     )
 
 
