@@ -1,4 +1,4 @@
-"""The sink of docs/sinks.md: a distribution of its own, installed by pip and held to the contract."""
+"""The sink and the step of docs/sinks.md: a distribution of its own, installed by pip, its sink held to the contract."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class CustomSinkTests(SynchronousTestCase):
         self.assertLessEqual(len([line for line in lines if line.strip()]), 55)
 
     def test_it_is_listed(self) -> None:
-        self.assertRegex(self.run_(*TWISTD, "--help-sinks"), "sqlite: +a table in an SQLite file")
+        listed = self.run_(*TWISTD, "--help-sinks")
+        self.assertRegex(listed, "sqlite: +a table in an SQLite file")
+        self.assertRegex(listed, "study:NAME +tells each event which study it is of")
         self.assertIn("timeout  Time to wait for a locked file.", self.run_(*TWISTD, "--help-sink", "sqlite"))
 
     def test_it_passes_the_contract(self) -> None:
@@ -78,7 +80,7 @@ class CustomSinkTests(SynchronousTestCase):
         before = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = str(self.installed)
         try:
-            server = ServerProcess(folder / "data", f"--sink=sqlite:{file}", "--demo")
+            server = ServerProcess(folder / "data", f"--sink=sqlite:{file}?step=study:A", "--demo")
         finally:
             os.environ.pop("PYTHONPATH")
             if before is not None:
@@ -98,6 +100,7 @@ class CustomSinkTests(SynchronousTestCase):
             self.assertEqual([json.loads(client.recv())["statusCode"] for _ in range(2)], ["200", "201"])
         self.assertEqual(server.stop(), 0)
         with closing(sqlite3.connect(file)) as connection:
-            self.assertEqual(connection.execute("SELECT count(*) FROM events").fetchone(), (3,))
+            events = [json.loads(event) for (event,) in connection.execute("SELECT event FROM events")]
+        self.assertEqual([event["study"] for event in events], ["A"] * 3)
         (status,) = logui_json(folder / "data", "sink", "status")
         self.assertEqual((status["name"], status["behind"], status["delivered"]), (f"sqlite:{file}", 0, 3))
