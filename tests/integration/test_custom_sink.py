@@ -1,4 +1,4 @@
-"""The sink and the step of docs/sinks.md: a distribution of its own, installed by pip, its sink held to the contract."""
+"""The sink and the step of docs/sinks.md: a distribution of its own, installed by pip."""
 
 from __future__ import annotations
 
