@@ -27,12 +27,13 @@ from attrs import define, field
 from logui_tx.errors import LoguiError
 from logui_tx.export.records import Selection, Tally
 from logui_tx.export.worker import Chunk, Done, Failed, Part, Task
-from logui_tx.journal.reader import MEMORY, group_sessions
+from logui_tx.journal.reader import group_sessions
 from logui_tx.model import Session
 
+MEMORY = 128 * 1024 * 1024
 FEW = 200_000
 """Fewer events than these are written before other processes have begun."""
-LEAST = 48 * 1024 * 1024
+LEAST = 16 * 1024 * 1024
 """A worker may hold messages of so many bytes: with less, segments are read again and again."""
 
 _WORKER = "import sys; from logui_tx.export.worker import main; main(int(sys.argv[1]))"
@@ -60,8 +61,7 @@ def write(
     Raises :class:`JournalError` as ``part``, OSError from the file, and :class:`LoguiError` where a process
     cannot be started or ends early.
     """
-    memory = max(memory, jobs * LEAST)
-    share = memory // jobs
+    share = max(memory // jobs, LEAST)
     task = Task(part, data_dir, selection.at, selection.since, selection.until, share)
     workers: list[_Worker] = []
     try:

@@ -45,13 +45,14 @@ _T = TypeVar("_T")
 OWN = ("table", "sessions", "timeout")
 """Parameters that are not libpq's."""
 
+_LONGEST_REASON = 300
 # What is wrong with a value quotes it.
 _VALUES = re.compile(r'".*"')
 # SQLSTATEs, or how they begin, of what is wrong with the rows themselves ...
 _OF_ROWS = ("22", "23", "54", "P0001")
 # ... but for a column of somebody's own that must not be empty: no row would do.
 _OF_TABLES = ("23502",)
-# Who may not be copied into, a table with row security, say, may be inserted into.
+# What cannot be copied into may be inserted into.
 _OF_COPYING = ("0A", "42")
 # What operators can mend has the same words every time.
 _HINTS = {
@@ -81,7 +82,7 @@ class PostgreSQLSink:
         self._copy, self._insert = copy_in(self._tables), insert_events(self._tables)
         self._put = put_session(self._tables)
         self._connection: psycopg.Connection[Any] | None = None
-        self._directly = False
+        self._over_stage = False
         # Of the connection, too: the reactor's thread ends by it what takes too long in the other.
         self._socket: socket.socket | None = None
         self._late = False
@@ -158,9 +159,12 @@ class PostgreSQLSink:
             return work()
         except psycopg.Error as error:
             state = error.sqlstate or ""
-            why = " ".join((error.diag.message_primary or str(error)).split())[:300]
+            why = " ".join((error.diag.message_primary or str(error)).split())
+            if state.startswith("22"):
+                why = _VALUES.sub('"…"', why)
+            why = why[:_LONGEST_REASON]
             if state.startswith(_OF_ROWS) and state not in _OF_TABLES:
-                raise RecordsRefused(_VALUES.sub('"…"', why) if state.startswith("22") else why) from None
+                raise RecordsRefused(why) from None
             # The next attempt looks at everything anew.
             self._disconnect()
             if self._late:
@@ -185,10 +189,12 @@ class PostgreSQLSink:
         with connection.transaction(), connection.cursor() as cursor:
             if batch.records:
                 rows = copy_rows(batch, jsonb)
-                if not self._directly or not self._put_directly(connection, rows):
+                if not self._put_directly(connection, rows):
                     with cursor.copy(self._copy) as copy:
                         copy.write(rows)
                     cursor.execute(self._insert)
+                    # Where some were there already, some of the next may be, too.
+                    self._over_stage = cursor.rowcount < len(batch.records)
             if batch.sessions:
                 newest = {session.id: session for session in batch.sessions}
                 cursor.executemany(
@@ -200,15 +206,18 @@ class PostgreSQLSink:
 
         What is wrong with them the other way will tell.
         """
+        if self._over_stage or not may_copy_directly(connection, self._tables):
+            return False
+        # Unless it goes well: what fails leaves dead rows behind, and takes time that the other way needs.
+        self._over_stage = True
         try:
             with connection.transaction(), connection.cursor().copy(self._copy_directly) as copy:
                 copy.write(rows)
         except psycopg.Error as error:
-            state = error.sqlstate or ""
-            if not state.startswith((*_OF_ROWS, *_OF_COPYING)):
+            if not (error.sqlstate or "").startswith((*_OF_ROWS, *_OF_COPYING)):
                 raise
-            self._directly = not state.startswith(_OF_COPYING)
             return False
+        self._over_stage = False
         return True
 
     def _open(self) -> None:
@@ -232,7 +241,6 @@ class PostgreSQLSink:
                 # What was taken must outlast a crash; stricter settings stay.
                 connection.execute(_WRITABLE)
                 prepare(connection, self._tables)
-                self._directly = may_copy_directly(connection, self._tables)
             except BaseException:
                 self._disconnect()
                 raise

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from logui_tx.errors import RecordsRefused
 from logui_tx.model import SinkBatch
+from logui_tx.sinks.jsonb import holdable
 
 _START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = struct.pack(">h", -1)
@@ -33,13 +34,13 @@ _FIRST_MS, _LAST_MS = -210_000_000_000_000, 9_000_000_000_000_000
 def copy_rows(batch: SinkBatch, jsonb: Callable[[bytes], str]) -> bytes:
     """The batch's events, in the order of the stage's columns; ``jsonb`` makes what a jsonb takes.
 
-    Raises :class:`RecordsRefused` where a number or a time is none of PostgreSQL's.
+    Raises :class:`RecordsRefused` where a step has made of a number or a time what is none.
     """
     pieces = [_START]
     try:
         _add_rows(batch, jsonb, pieces)
-    except (struct.error, ValueError, OverflowError):
-        raise RecordsRefused("a number or a time is out of PostgreSQL's range") from None
+    except struct.error:
+        raise RecordsRefused("seq or clockOffset is no whole number of 64 bits") from None
     pieces.append(_END)
     return b"".join(pieces)
 
@@ -67,7 +68,7 @@ def _add_rows(batch: SinkBatch, jsonb: Callable[[bytes], str], pieces: list[byte
 
 
 def _text(text: str) -> bytes:
-    written = text.encode()
+    written = holdable(text).encode()
     return _LENGTH(len(written)) + written
 
 
@@ -88,9 +89,12 @@ def _client_time(ms: int | None) -> bytes:
 
 @lru_cache(1)
 def _received(iso_8601: str) -> bytes:
-    received = datetime.fromisoformat(iso_8601)
+    try:
+        received = datetime.fromisoformat(iso_8601)
+    except ValueError:
+        raise RecordsRefused("receivedAt is no time in ISO 8601") from None
     if received.tzinfo is None:
-        raise ValueError
+        received = received.replace(tzinfo=UTC)
     return _BIGINT(8, (received - _EPOCH) // timedelta(microseconds=1))
 
 

@@ -83,6 +83,25 @@ _FORMS = (
 """The statements that lead from each form of the tables to the next; what was released is not changed."""
 
 
+_AS_MADE = f"""
+SELECT c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relhasrules AND NOT c.relrowsecurity
+AND {_EVENT_COLUMNS.count(",") + 1} = (
+    SELECT count(*) FROM pg_attribute s JOIN pg_attribute e USING (attname, atttypid)
+    WHERE s.attrelid = 'pg_temp.{STAGE}'::regclass AND s.attnum > 0
+    AND e.attrelid = c.oid AND e.attidentity = '' AND e.attgenerated = ''
+)
+AND EXISTS (
+    SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+    AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = 3 AND 3 = (
+        SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+        AND a.attname IN ('journal_id', 'segment', 'position')
+    )
+)
+FROM pg_class c WHERE c.oid = %(events)s::regclass
+"""  # noqa: S608 - our own
+"""Whether a table has its columns with the types of the stage's, and the key."""
+
+
 @frozen
 class Tables:
     """Names as users write them, without quotes; ``schema`` None: as the server's search_path has it."""
@@ -124,6 +143,10 @@ def read_tables(events: str, sessions: str | None) -> Tables:
             raise BadOption(f"sink: postgresql: {parameter}: a name without % is expected")
         if not (name or (name is schema and not dot)) or "\0" in name or len(name.encode()) > LONGEST_NAME:
             raise BadOption(f"sink: postgresql: {parameter}: a name of 1 to {LONGEST_NAME} bytes is expected")
+        if name == STAGE:
+            raise BadOption(
+                f"sink: postgresql: {parameter}: {STAGE} is the name of a table of the sink's own"
+            )
     if sessions in (table, f"{table}_version"):
         raise BadOption("sink: postgresql: sessions: a table of its own is expected")
     return Tables(schema or None, table, sessions)
@@ -151,19 +174,17 @@ def prepare(connection: psycopg.Connection[Any], tables: Tables) -> None:
 
 
 def may_copy_directly(connection: psycopg.Connection[Any], tables: Tables) -> bool:
-    """Whether the table of events has its columns as they were made: others would misread binary rows."""
-    types = []
-    for table in ("{events}", "pg_temp.{stage}"):
-        try:
-            # Of no rows: the answer tells the types.
-            cursor = connection.execute(
-                tables.statement(f"SELECT {_EVENT_COLUMNS} FROM {table} LIMIT 0")  # noqa: S608 - our own
-            )
-        except psycopg.errors.ProgrammingError:
-            # It may not be read, or has not all of them: writing will tell what is wrong.
-            return False
-        types.append([column.type_code for column in cursor.description or ()])
-    return types[0] == types[1]
+    """Whether rows may go into the table of events itself, for the rest of the transaction.
+
+    Only as it was made: by others a binary row would be misread, and without its key nothing would keep a
+    row from being there twice. What of that cannot be, the stage's insertion tells.
+    """
+    # Its lock keeps whoever would change the table waiting.
+    connection.execute(tables.statement("SELECT FROM {events} LIMIT 0"))
+    row = connection.execute(
+        _AS_MADE, {"events": tables.statement("{events}").as_string(connection)}
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 def copy_directly(tables: Tables) -> Composed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -16,7 +15,6 @@ from logui_tx.interfaces import ISink
 from logui_tx.model import Position, Record
 from logui_tx.testing import SinkContract, make_record, make_session
 from logui_tx.testing.sink_contract import HOSTILE, JOURNAL, made, make_batch
-from tests.integration.postgres import PASSWORD
 from tests.integration.postgresql_sink import RECORD_ID, PostgreSQLSinkTestCase
 
 
@@ -159,61 +157,10 @@ class ColumnTests(PostgreSQLSinkTestCase):
         sink = self.sink()
         await sink.open(b"")
         self.ask("ALTER TABLE logui_events ADD COLUMN n int GENERATED ALWAYS AS (session_id::int) STORED")
-        with self.assertRaises(RecordsRefused) as caught:
-            await sink.write(make_batch([make_record(1, "my secret")]))
-        self.assertEqual(str(caught.exception), 'invalid input syntax for type integer: "…"')
-
-
-class CopyTests(PostgreSQLSinkTestCase):
-    """Rows go into the table itself where they can, and over the stage where they must."""
-
-    async def assert_written(self, sink: Any, directly: bool) -> None:
-        before = self.ask("SELECT count(*) FROM logui_events")[0][0]
-        segment = before + 1
-        records = [make_record(n, position=Position(segment, n)) for n in range(1, 6)]
-        await sink.write(make_batch(records[:3]))
-        await sink.write(make_batch(records))
-        self.assertEqual(self.ask("SELECT count(*) FROM logui_events"), [(before + 5,)])
-        found = self.ask(f"SELECT seq FROM logui_events WHERE segment = {segment} ORDER BY position")
-        self.assertEqual([int(seq) for (seq,) in found], [1, 2, 3, 4, 5])
-        self.assertEqual(sink._directly, directly)
-
-    async def test_directly(self) -> None:
-        sink = self.sink()
-        await sink.open(b"")
-        await self.assert_written(sink, True)
-        self.patch(sink, "_insert", "nothing that could be executed")
-        await sink.write(make_batch([make_record(9, position=Position(99))]))
-        self.assertEqual(self.ask("SELECT count(*) FROM logui_events"), [(6,)])
-
-    async def test_columns_of_other_types(self) -> None:
-        """Which binary rows would be misread as."""
-        await self.sink().open(b"")
-        self.ask("ALTER TABLE logui_events ALTER COLUMN seq TYPE numeric, ALTER COLUMN event TYPE json")
-        sink = self.sink()
-        await sink.open(b"")
-        await self.assert_written(sink, False)
-
-    async def test_columns_that_become_others_meanwhile(self) -> None:
-        sink = self.sink()
-        await sink.open(b"")
-        await self.assert_written(sink, True)
-        self.ask("ALTER TABLE logui_events ALTER COLUMN event TYPE json")
-        await self.assert_written(sink, True)
-
-    async def test_row_security(self) -> None:
-        """Whose tables cannot be copied into."""
-        owner = self.sink()
-        await owner.open(b"")
-        role = f"r{self.uri[-8:]}"
-        self.ask(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
-        for table in ("events", "sessions", "events_version"):
-            self.ask(f"GRANT SELECT, INSERT, UPDATE ON logui_{table} TO {role}")
-        self.ask("ALTER TABLE logui_events ENABLE ROW LEVEL SECURITY")
-        self.ask("CREATE POLICY anybody ON logui_events USING (true) WITH CHECK (true)")
-        sink = self.sink(uri=self.postgresql.uri(self.uri.rpartition("/")[2], user=role))
-        await sink.open(b"")
-        await self.assert_written(sink, False)
+        for secret in ("my secret", "my secret" * 100):
+            with self.assertRaises(RecordsRefused) as caught:
+                await sink.write(make_batch([make_record(1, secret)]))
+            self.assertEqual(str(caught.exception), 'invalid input syntax for type integer: "…"')
 
 
 class TableTests(PostgreSQLSinkTestCase):
