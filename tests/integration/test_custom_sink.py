@@ -78,7 +78,7 @@ class CustomSinkTests(SynchronousTestCase):
         before = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = str(self.installed)
         try:
-            server = ServerProcess(folder / "data", f"--sink=sqlite:{file}", "--demo")
+            server = ServerProcess(folder / "data", f"--sink=sqlite:{file}", "--demo", program=TWISTD)
         finally:
             os.environ.pop("PYTHONPATH")
             if before is not None:
