@@ -55,6 +55,8 @@ virtual_environment() {
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root$extras"
         # Twisted finds its plugins by a cache: made now, by the one who may write here.
         "$venv/bin/python" -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
+        # Who has the extras has the project: bin/serve does not install it anew in the midst of bin/test.
+        printf '%s\n' "$stamp" >"$venv/stamp"
         printf '%s\n' "$stamp" >"$venv/stamp$extras"
     fi
     exec 9>&-

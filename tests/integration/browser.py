@@ -17,7 +17,7 @@ from logui_tx.interfaces import IDialect
 from logui_tx.journal.reader import JournalReader
 from logui_tx.journal.schema import open_reader
 from logui_tx.model import Session
-from tests.integration.process import TWISTD, ServerProcess
+from tests.integration.process import ServerProcess
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
@@ -76,7 +76,9 @@ class BrowserTestCase(SynchronousTestCase):
     context of its own: cookies, storage, cache and pages.
     """
 
-    command: tuple[str, ...] = TWISTD
+    program: tuple[str, ...] | None = None
+    """What starts the server, if it is not to be a fork."""
+    server_options: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     """Arguments that Playwright would give to Chromium and that are left out."""
     browser: Browser
@@ -100,7 +102,7 @@ class BrowserTestCase(SynchronousTestCase):
         self.page = self.new_page()
 
     def serve(self, port: int = 0) -> ServerProcess:
-        running = ServerProcess(self.data_dir, port=port, command=self.command)
+        running = ServerProcess(self.data_dir, *self.server_options, port=port, program=self.program)
         self.addCleanup(running.kill)
         return running
 
@@ -137,7 +139,7 @@ class BrowserTestCase(SynchronousTestCase):
 class DemoPageTestCase(BrowserTestCase):
     """The demo page."""
 
-    command = (*TWISTD, "--demo")
+    server_options = ("--demo",)
 
     def open_frozen(self) -> Account:
         """With a clock that stands still unless told to run: nothing is sent or tried again by time."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import ssl
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
+from tests.integration.frozen import freeze, thaw
 from tests.integration.redis import free_port
 
 USER, PASSWORD = "logui", "hunter2-geheim"
@@ -80,11 +80,11 @@ class ClickHouse:
     def freeze(self) -> None:
         """It takes connections, and answers nobody, until :meth:`thaw`."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        thaw(self._process.pid)
 
     def close(self) -> None:
         if self.real:

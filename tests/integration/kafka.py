@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import ctypes
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from tests.integration.frozen import freeze, thaw
 
 BROKERS = 2
 PATIENCE = 10.0
@@ -68,10 +69,10 @@ class MockKafka:
 
     def freeze(self) -> None:
         """It keeps its connections, and answers nobody, until :meth:`thaw`."""
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
+        thaw(self._process.pid)
 
     def close(self) -> None:
         self._process.kill()

@@ -15,6 +15,8 @@ from uuid import uuid4
 import psycopg
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.frozen import freeze, thaw
+
 USER, PASSWORD = "logui", "hunter2-geheim"
 
 # PostgreSQL does not run as root.
@@ -97,10 +99,7 @@ class PostgreSQL:
     def kill(self) -> None:
         """Every process of it with -9."""
         if self._process is not None:
-            processes = self._processes()
-            for process in processes:
-                os.kill(process, signal.SIGSTOP)
-            for process in processes:
+            for process in self._freeze():
                 os.kill(process, signal.SIGKILL)
             self._process.wait(60)
             self._process = None
@@ -108,14 +107,11 @@ class PostgreSQL:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """It keeps its connections, takes new ones, and answers nobody."""
-        processes = self._processes()
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)
+        processes = self._freeze()
         try:
             yield
         finally:
-            for process in processes:
-                os.kill(process, signal.SIGCONT)
+            thaw(*processes)
 
     def remove(self) -> None:
         self.stop()
@@ -138,10 +134,14 @@ class PostgreSQL:
         self.execute(f"CREATE DATABASE {name} {more}")
         return self.uri(name)
 
-    def _processes(self) -> list[int]:
+    def _freeze(self) -> list[int]:
+        """All its processes; the one that makes the others first."""
         assert self._process is not None
-        found = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        return [self._process.pid, *map(int, found.split())]
+        first = self._process.pid
+        freeze(first)
+        others = [int(one) for one in Path(f"/proc/{first}/task/{first}/children").read_text().split()]
+        freeze(*others)
+        return [first, *others]
 
     def _run(self, name: str, *arguments: str) -> None:
         done = subprocess.run(

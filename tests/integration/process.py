@@ -1,4 +1,8 @@
-"""The server as users run it: ``twistd -n logui`` in a process of its own, on a free loopback port."""
+"""The server as users run it: ``twistd -n logui`` in a process of its own, on a free loopback port.
+
+Most tests take a fork that has its imports behind it (:mod:`tests.integration.forks`); :data:`TWISTD` is the
+program as it is installed, for the tests of what a user starts.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.integration.forks import Fork
+
 BIN = Path(sys.executable).parent
 """Where twistd and logui are installed, beside the Python that runs the tests."""
 
-TWISTD = (str(BIN / "twistd"), "-n", "--pidfile=", "logui")
+ARGUMENTS = ("-n", "--pidfile=", "logui")
+TWISTD = (str(BIN / "twistd"), *ARGUMENTS)
 
 START_TIMEOUT = 60
 STOP_TIMEOUT = 60
@@ -26,20 +33,17 @@ _LISTENING = re.compile(r"listening on http://[^:]+:(\d+)/")
 
 
 class ServerProcess:
-    """A running server; its output is gathered in ``log`` (lines)."""
+    """A running server; its output is gathered in ``log`` (lines). A fork, unless a program is given."""
 
-    def __init__(self, data_dir: Path, *options: str, port: int = 0, command: Sequence[str] = TWISTD) -> None:
+    def __init__(
+        self, data_dir: Path, *options: str, port: int = 0, program: Sequence[str] | None = None
+    ) -> None:
         self.data_dir = data_dir
         self.log: list[str] = []
         self.port = 0
         self._ready = threading.Event()
-        self.process = subprocess.Popen(
-            [*command, f"--data-dir={data_dir}", f"--listen=tcp:{port}:interface=127.0.0.1", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+        options = f"--data-dir={data_dir}", f"--listen=tcp:{port}:interface=127.0.0.1", *options
+        self.process = Fork(*ARGUMENTS, *options) if program is None else start(*program, *options)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if not self._ready.wait(START_TIMEOUT) or not self.port:
@@ -73,6 +77,17 @@ class ServerProcess:
         self.process.kill()
         self.process.wait(STOP_TIMEOUT)
         self._reader.join(STOP_TIMEOUT)
+
+
+def start(*command: str) -> subprocess.Popen[str]:
+    """A program whose output is read line by line, also what it says of errors."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
 
 
 @contextmanager

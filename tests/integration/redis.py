@@ -13,6 +13,8 @@ from typing import Any
 
 from attrs import evolve
 
+from tests.integration.frozen import freeze, thaw
+
 PATIENCE = 60.0
 ANSWERS = 10.0
 """Seconds in which a Redis that is there answers, however busy the machine is."""
@@ -60,11 +62,11 @@ class RedisServer:
     def freeze(self) -> None:
         """It answers nobody, and keeps all connections, until :meth:`thaw`."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        thaw(self._process.pid)
 
     def close(self) -> None:
         self.stop()

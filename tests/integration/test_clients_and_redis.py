@@ -9,7 +9,6 @@ from urllib.request import urlopen
 
 from playwright.sync_api import Error
 
-from tests.integration.process import TWISTD
 from tests.integration.redis import ANSWERS, RedisServer
 from tests.integration.test_kraken_client import KrakenClientTestCase
 from tests.integration.test_logui_client import LogUITestCase
@@ -23,7 +22,7 @@ class RedisMixin:
     def setUp(self: Any) -> None:
         self.redis = RedisServer()
         self.addCleanup(self.redis.close)
-        self.command = (*TWISTD, f"--session-store={self.redis.uri}?timeout={ANSWERS:g}s")
+        self.server_options = (f"--session-store={self.redis.uri}?timeout={ANSWERS:g}s",)
         super().setUp()  # type: ignore[misc]
 
     def wait_for_store(self: Any, state: str) -> None:

@@ -1,4 +1,5 @@
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,7 +9,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from logui_tx.replay.player import Replay
-from tests.integration.process import ServerProcess, logui_json
+from tests.integration.process import TWISTD, ServerProcess, logui_json
 from tests.integration.sessions import by_session, exported, recorded
 
 KILLS = 20
@@ -38,8 +39,8 @@ class CrashTests(TestCase):
         self.waiting = self.acknowledged + events, reached
         return reached
 
-    async def serve(self, port: int = 0) -> ServerProcess:
-        server = await deferToThread(ServerProcess, self.data_dir, "--demo", port=port)
+    async def serve(self, port: int = 0, program: Sequence[str] | None = None) -> ServerProcess:
+        server = await deferToThread(ServerProcess, self.data_dir, "--demo", port=port, program=program)
         self.addCleanup(server.kill)
         return server
 
@@ -87,7 +88,7 @@ class CrashTests(TestCase):
         """Nobody sends again: the journal alone must hold what was acknowledged."""
         chance = random.Random(5)
         acknowledged: dict[str, int] = {}
-        server = await self.serve()
+        server = await self.serve(program=TWISTD)
         token = logui_json(self.data_dir, "flight", "token", "Demo")["token"]
         for _ in range(5):
             replay = Replay(
@@ -110,7 +111,7 @@ class CrashTests(TestCase):
             for played in account.sessions:
                 for session_id in played.session_ids:
                     acknowledged[session_id] = played.events_acknowledged
-            server = await self.serve(server.port)
+            server = await self.serve(server.port, TWISTD)
         sessions = await deferToThread(lambda: self.check(exported(self.data_dir, "Demo")))
         streams = {stream[0]["stream"]: stream for stream in recorded()}
         for session_id, count in acknowledged.items():

@@ -80,7 +80,9 @@ class CustomSinkTests(SynchronousTestCase):
         before = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = str(self.installed)
         try:
-            server = ServerProcess(folder / "data", f"--sink=sqlite:{file}?step=study:A", "--demo")
+            server = ServerProcess(
+                folder / "data", f"--sink=sqlite:{file}?step=study:A", "--demo", program=TWISTD
+            )
         finally:
             os.environ.pop("PYTHONPATH")
             if before is not None:

@@ -16,9 +16,7 @@ from websockets.sync.client import connect
 
 from logui_tx.journal.schema import FILE, open_journal
 from logui_tx.registry.database import migrate, open_engine
-from tests.integration.process import BIN, ServerProcess, logui, logui_json
-
-TWISTD = str(BIN / "twistd")
+from tests.integration.process import TWISTD, ServerProcess, logui, logui_json
 
 
 def free_port() -> int:
@@ -42,9 +40,14 @@ class Folder(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
 
+    def serve(self, data: str = "data") -> ServerProcess:
+        server = ServerProcess(self.folder / data, program=TWISTD)
+        self.addCleanup(server.kill)
+        return server
+
     def run_twistd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [TWISTD, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
+            [TWISTD[0], *arguments], cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
         )
 
 
@@ -86,8 +89,7 @@ class DaemonTests(Folder):
 class StopTests(Folder):
     def test_a_signal_ends_it_with_status_0(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            server = ServerProcess(self.folder / "data")
-            self.addCleanup(server.kill)
+            server = self.serve()
             self.assertEqual(server.stop(number), 0, server.log)
             self.assertIn("stopped; 0 events stored", "".join(server.log))
 
@@ -144,8 +146,7 @@ class CannotStartTests(Folder):
         self.refuses("the data folder /proc/self", "--data-dir=/proc/self/fdinfo", "--listen=tcp:0")
 
     def test_a_data_folder_in_use(self) -> None:
-        server = ServerProcess(self.folder / "data")
-        self.addCleanup(server.kill)
+        server = self.serve()
         self.refuses(
             f"is in use by another server (process {server.process.pid})", "--data-dir=data", "--listen=tcp:0"
         )
@@ -189,13 +190,11 @@ class CommandLineTests(Folder):
         created = logui(self.folder / "new", "application", "create", "Study")
         self.assertEqual(created.returncode, 0)
         self.assertEqual((self.folder / "new").stat().st_mode & 0o777, 0o700)
-        server = ServerProcess(self.folder / "new")
-        self.addCleanup(server.kill)
+        server = self.serve("new")
         self.assertEqual(server.stop(), 0)
 
     def test_a_flight_is_created_disabled_and_enabled_under_a_running_server(self) -> None:
-        server = ServerProcess(self.folder / "data")
-        self.addCleanup(server.kill)
+        server = self.serve()
         data = server.data_dir
         logui(data, "application", "create", "Study")
         made = logui_json(data, "flight", "create", "--application", "Study", "--name", "A", "--domain", "*")

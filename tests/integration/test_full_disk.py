@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from logui_tx.web.client import connect
 from tests.integration.full_disk import SmallDisk
-from tests.integration.process import ServerProcess, logui_json
+from tests.integration.process import TWISTD, ServerProcess, logui_json
 from tests.integration.served import Client, payload
 from tests.integration.sessions import by_session, exported
 
@@ -61,7 +61,7 @@ class FullDiskTests(TestCase):
             await deferLater(reactor, POLL)
 
     async def test_it_is_announced_loses_nothing_and_recovers_by_itself(self) -> None:
-        server = await deferToThread(ServerProcess, self.data_dir, "--demo")
+        server = await deferToThread(ServerProcess, self.data_dir, "--demo", program=TWISTD)
         self.addCleanup(server.kill)
         client = await self.greet(server)
         stored: list[int] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from logui_tx.numbers import BLOCK
+from tests.integration.frozen import freeze, thaw
 from tests.integration.process import ServerProcess, logui
 from tests.integration.served import Client, payload
 from tests.integration.two_servers import TwoServersTestCase, jumps, stored
@@ -119,11 +119,11 @@ class KilledServerTests(TwoServersTestCase):
         process = await self.spawn_ready()
         client = await self.greet(clientInstance="tab")
         await client.events(1, payloadID=1)
-        process.process.send_signal(signal.SIGSTOP)
+        freeze(process.process.pid)
         try:
             again = await self.greet_at("b", client.session, clientInstance="tab")
         finally:
-            process.process.send_signal(signal.SIGCONT)
+            thaw(process.process.pid)
         self.assertEqual((again.session, again.welcome["lastPayloadID"]), (client.session, 1))
         await again.events(2, payloadID=2)
         self.assertEqual([seq for seq, _, _ in self.stored_at("b", client.session)], [BLOCK + 1])

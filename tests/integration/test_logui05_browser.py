@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.integration.browser import BrowserTestCase
 from tests.integration.logui05 import exported
-from tests.integration.process import TWISTD, logui_json
+from tests.integration.process import logui_json
 from tests.logui05 import events, handshake, item
 
 ITEM = "ITEM"
@@ -31,7 +31,7 @@ PAGE = """
 
 
 class BrowserTests(BrowserTestCase):
-    command = (*TWISTD, "--demo")
+    server_options = ("--demo",)
 
     def begin(self, **changes: Any) -> Any:
         """A page that logs all the time; None, or how its connection ended instead."""
@@ -73,7 +73,7 @@ class BrowserTests(BrowserTestCase):
 
     def test_overload(self) -> None:
         self.stop()
-        self.command = (*self.command, "--max-connections=1")
+        self.server_options = (*self.server_options, "--max-connections=1")
         self.server = self.serve()
         self.assertIsNone(self.begin())
         self.page = self.new_page()

@@ -7,7 +7,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from logui_tx.replay.player import Replay
-from tests.integration.process import ServerProcess, logui_json
+from tests.integration.process import TWISTD, ServerProcess, logui_json
 from tests.integration.sessions import FILES, by_session, exported, recorded
 
 
@@ -20,7 +20,7 @@ class RecordedSessionsTests(TestCase):
         folder = TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         data_dir = Path(folder.name)
-        server = await deferToThread(ServerProcess, data_dir, "--demo")
+        server = await deferToThread(ServerProcess, data_dir, "--demo", program=TWISTD)
         self.addCleanup(server.kill)
         token = logui_json(data_dir, "flight", "token", "Demo")["token"]
         streams = recorded()

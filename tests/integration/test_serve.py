@@ -10,7 +10,8 @@ SERVE = Path(__file__).parents[2] / "bin" / "serve"
 class ServeTests(DemoPageTestCase):
     """The README's first command, a browser, and the data that comes out."""
 
-    command = (str(SERVE),)
+    program = (str(SERVE),)
+    server_options = ()
 
     def test_what_a_visitor_does_is_exported(self) -> None:
         account = self.open("localhost")
