@@ -24,6 +24,13 @@ ARGUMENTS = [
     *["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
     *["--disable-background-networking", "--disable-component-update", "--disable-sync"],
     "--host-resolver-rules=MAP study.example 127.0.0.1",
+    # The address bar's suggestions, whose pages take more of the processor in each window than what is
+    # tested; and all that Playwright turns off, because the last such argument is the one that counts.
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,"
+    "AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,HttpsUpgrades,"
+    "HttpsFirstBalancedModeAutoEnable,LensOverlay,MediaRouter,PaintHolding,ThirdPartyStoragePartitioning,"
+    "AvoidCorsURLLoaderRestartOnRedirect,TcpPortRandomizationWin,OptimizationHints,"
+    "NetworkTimeServiceQuerying,AimEnabled,PreconnectToSearch",
 ]
 DIALECTS: dict[str, IDialect] = {"logui-0.4": LogUI04(), "kraken": Kraken()}
 PATIENCE = 60_000
