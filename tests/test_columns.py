@@ -41,12 +41,14 @@ class ColumnsTests(SynchronousTestCase):
             ((1 << 64) - 1, 8),
         ):
             least = -(1 << 63)
-            count, leasts, widths, planes = msgpack.unpackb(pack_columns([[least, least + spread, least]]))
-            self.assertEqual((count, leasts, widths, len(planes)), (3, [least], [width], 3 * width))
+            count, bases, widths, planes = msgpack.unpackb(pack_columns([[least, least + spread, least]]))
+            self.assertEqual((count, bases, widths, len(planes)), (3, [least], [width], 3 * width))
 
     def test_as_documented(self) -> None:
         packed = pack_columns([[7, 7, 7], [1000, 1258, 1001]])
-        self.assertEqual(msgpack.unpackb(packed), [3, [7, 1000], [0, 2], b"\0\x02\x01\0\x01\0"])
+        self.assertEqual(msgpack.unpackb(packed), [3, [7, 0], [0, 2], b"\xe8\xea\xe9\x03\x04\x03"])
+        packed = pack_columns([[1000, 1004, 1001], [-1, 1, 0]])
+        self.assertEqual(msgpack.unpackb(packed), [3, [1000, -1], [1, 1], b"\0\x04\x01\0\x02\x01"])
 
     @given(st.binary(max_size=60))
     def test_any_bytes(self, noise: bytes) -> None:

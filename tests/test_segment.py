@@ -135,8 +135,8 @@ class DamageTests(SynchronousTestCase):
             head = struct.pack("<II", zlib.crc32(packed), len(packed))
             return b"\x02" + head + packed + (compressor.compress(messages) if messages else b"")
 
-        def table(leasts: object = (3, 1, 0, 0, 1, 1, 5, 0, 0), widths: object = (0,) * 9) -> object:
-            return [1, leasts, widths, b""]
+        def table(bases: object = (3, 1, 0, 0, 1, 1, 5, 0, 0), widths: object = (0,) * 9) -> object:
+            return [1, bases, widths, b""]
 
         self.assertEqual(bytes(reader.read(made(table()))[1]), b"12345")
         for damaged in [
@@ -244,11 +244,11 @@ class DocumentedFormatTests(SynchronousTestCase):
         return text
 
     def columns(self, table: bytes) -> list[Row]:
-        count, leasts, widths, planes = msgpack.unpackb(table)
+        count, bases, widths, planes = msgpack.unpackb(table)
         at, rows = 0, []
         columns = []
-        for least, width in zip(leasts, widths, strict=True):
-            column = [least] * count
+        for base, width in zip(bases, widths, strict=True):
+            column = [base] * count
             for place in range(width):
                 for n in range(count):
                     column[n] += planes[at + n] << 8 * place

@@ -156,6 +156,8 @@ def _pack_table(records: Sequence[Record]) -> bytes:
     if not records:
         return pack_columns(())
     *columns, offsets = zip(*map(astuple, records), strict=True)
+    if None not in offsets:
+        return pack_columns([*columns, (1,) * len(records), offsets])
     known = [int(offset is not None) for offset in offsets]
     # One of the others stands for what is not known, so that the column has no outlier.
     some = next((offset for offset in offsets if offset is not None), 0)
