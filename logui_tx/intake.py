@@ -35,7 +35,7 @@ class _Commit:
     """What was committed together, until other servers can know of it."""
 
     entries: Sequence[Entry]
-    published: bool
+    published: bool = False
 
 
 class Waiting(Protocol):
@@ -57,24 +57,20 @@ class _InFlight(msgspec.Struct, eq=False):
     repeated: bool = False
 
 
-Publish = Callable[[Sequence[LiveSession]], "Deferred[None] | None"]
-"""Lets other servers know how these sessions stand on disk; fires when they can; None: there are none."""
-
-
-def _nobody(_sessions: Sequence[LiveSession]) -> None:
-    return None
+Publish = Callable[[Sequence[LiveSession]], Deferred[None]]
+"""Lets other servers know how these sessions stand on disk; fires when they can."""
 
 
 class Intake:
     """Between the conversations and the journal; lives in the reactor's thread.
 
-    ``append`` hands an entry to the journal, which answers through :meth:`settled`. ``publish``,
-    ``more_numbers`` (a session will soon have no sequence numbers left) and ``look_again`` (a payload is owed
-    before others are stored) are set by who shares.
+    ``append`` hands an entry to the journal, which answers through :meth:`settled`. ``publish`` (None where
+    there are no others), ``more_numbers`` (a session will soon have no sequence numbers left) and
+    ``look_again`` (a payload is owed before others are stored) are set by who shares.
     """
 
     def __init__(self, clock: IReactorTime, append: Callable[[Entry], None], limits: Limits) -> None:
-        self.publish: Publish = _nobody
+        self.publish: Publish | None = None
         self.more_numbers: Callable[[LiveSession], None] = lambda _session: None
         self.look_again: Callable[[LiveSession], None] = lambda _session: None
         self._clock = clock
@@ -260,14 +256,13 @@ class Intake:
 
     def _publish(self, entries: Sequence[Entry]) -> None:
         """Receipts leave when other servers can know what they say, and in order."""
-        published = self.publish([*dict.fromkeys(entry.context.session for entry in entries)])
-        if published is None and not self._unpublished:
+        if self.publish is None:
             _give_receipts(entries)
             return
-        commit = _Commit(entries, published is None)
+        commit = _Commit(entries)
         self._unpublished.append(commit)
-        if published is not None:
-            published.addBoth(self._published, commit)
+        published = self.publish([*dict.fromkeys(entry.context.session for entry in entries)])
+        published.addBoth(self._published, commit)
 
     def _published(self, _outcome: Any, commit: _Commit) -> None:
         commit.published = True
