@@ -30,7 +30,8 @@ from logui_tx.export.worker import Chunk, Done, Failed, Part, Task
 from logui_tx.journal.reader import group_sessions
 from logui_tx.model import Session
 
-MEMORY = 128 * 1024 * 1024
+MEMORY = 96 * 1024 * 1024
+"""Bytes of messages in all workers, and of text that waits."""
 FEW = 200_000
 """Fewer events than these are written before other processes have begun."""
 LEAST = 16 * 1024 * 1024
