@@ -52,7 +52,7 @@ _VALUES = re.compile(r'".*"')
 _OF_ROWS = ("22", "23", "54", "P0001")
 # ... but for a column of somebody's own that must not be empty: no row would do.
 _OF_TABLES = ("23502",)
-# What cannot be copied into may be inserted into.
+# What cannot be copied into, or looked at, may be inserted into.
 _OF_COPYING = ("0A", "42")
 # What operators can mend has the same words every time.
 _HINTS = {
@@ -206,13 +206,16 @@ class PostgreSQLSink:
 
         What is wrong with them the other way will tell.
         """
-        if self._over_stage or not may_copy_directly(connection, self._tables):
+        if self._over_stage:
             return False
         # Unless it goes well: what fails leaves dead rows behind, and takes time that the other way needs.
         self._over_stage = True
         try:
-            with connection.transaction(), connection.cursor().copy(self._copy_directly) as copy:
-                copy.write(rows)
+            with connection.transaction():
+                if not may_copy_directly(connection, self._tables):
+                    return False
+                with connection.cursor().copy(self._copy_directly) as copy:
+                    copy.write(rows)
         except psycopg.Error as error:
             if not (error.sqlstate or "").startswith((*_OF_ROWS, *_OF_COPYING)):
                 raise

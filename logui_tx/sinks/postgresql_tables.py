@@ -179,8 +179,9 @@ def may_copy_directly(connection: psycopg.Connection[Any], tables: Tables) -> bo
     Only as it was made: by others a binary row would be misread, and without its key nothing would keep a
     row from being there twice. What of that cannot be, the stage's insertion tells.
     """
-    # Its lock keeps whoever would change the table waiting.
-    connection.execute(tables.statement("SELECT FROM {events} LIMIT 0"))
+    # Keeps whoever would change the table waiting. It is the lock that copying takes, so that it need not be
+    # raised later; and it looks at nothing yet: what is looked at next is how the table stands with it.
+    connection.execute(tables.statement("LOCK TABLE ONLY {events} IN ROW EXCLUSIVE MODE"))
     row = connection.execute(
         _AS_MADE, {"events": tables.statement("{events}").as_string(connection)}
     ).fetchone()

@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from logui_tx.model import Position
 from logui_tx.testing import make_record
@@ -99,6 +102,43 @@ class CopyTests(PostgreSQLSinkTestCase):
             self.assertEqual(self.ask("SELECT count(*) FROM logui_events"), [(1,)])
             self.ask(f"ALTER TABLE logui_events DROP CONSTRAINT IF EXISTS other, ADD CONSTRAINT other {key}")
         await self.assert_away(self.write(sink, 2, 3))
+
+    async def test_changed_while_it_waits(self) -> None:
+        """Also where a transaction sees the database as it was when it began."""
+        name = self.uri.rpartition("/")[2]
+        self.ask(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+        sink = await self.opened()
+        await self.write(sink, 1)
+        with closing(psycopg.connect(self.uri)) as other:
+            other.execute("ALTER TABLE logui_events DROP CONSTRAINT logui_events_pkey")
+            writing = Deferred.fromCoroutine(self.write(sink, 1, 2, again=True))
+            while not self.ask("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                await deferLater(reactor, 0.01)
+            other.commit()
+            await self.assert_away(writing)
+        self.assertEqual(self.ask("SELECT count(*) FROM logui_events"), [(1,)])
+
+    async def test_a_child_that_is_locked(self) -> None:
+        """What others inherit of the table is no business of the sink's."""
+        sink = self.sink("timeout=2")
+        await sink.open(b"")
+        self.ask("CREATE TABLE archive () INHERITS (logui_events)")
+        with closing(psycopg.connect(self.uri)) as other:
+            other.execute("LOCK TABLE archive")
+            await self.write(sink, 1)
+        self.assertEqual(self.ask("SELECT count(*) FROM logui_events"), [(1,)])
+        await self.assert_directly(sink, True)
+
+    async def test_a_catalog_that_may_not_be_read(self) -> None:
+        await self.opened()
+        role = f"r{self.uri[-8:]}"
+        self.ask(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+        for table in ("events", "sessions", "events_version"):
+            self.ask(f"GRANT SELECT, INSERT, UPDATE ON logui_{table} TO {role}")
+        self.ask("REVOKE SELECT ON pg_catalog.pg_index FROM PUBLIC")
+        sink = self.sink(uri=self.postgresql.uri(self.uri.rpartition("/")[2], user=role))
+        await sink.open(b"")
+        await self.assert_directly(sink, False)
 
     async def test_a_rule(self) -> None:
         sink = await self.opened()
