@@ -8,9 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from attrs import define, field
 from twisted.internet.defer import Deferred, execute, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from logui_tx.delivery.delivery import SinkDelivery
 from logui_tx.delivery.source import DeliverySource
@@ -21,7 +23,7 @@ from logui_tx.journal import cursors
 from logui_tx.journal.cursors import Cursor
 from logui_tx.journal.schema import open_journal
 from logui_tx.journal.tail import JournalTail
-from logui_tx.model import Position
+from logui_tx.model import Position, Record, Session
 from logui_tx.sinks.uri import SinkOptions
 from logui_tx.testing import FakePlace, FakeSink
 from tests.journals import NOW, MadeJournal, made_journal
@@ -36,6 +38,22 @@ class DirectSource(DeliverySource):
 
     def _ask(self, ask: Callable[[JournalTail], Any]) -> Deferred[Any]:
         return execute(ask, self._tail)
+
+
+@implementer(IStep)
+@define
+class FailingStep:
+    """Cannot do with records of these sequence numbers."""
+
+    bad: set[int] = field(converter=set)
+
+    def record(self, record: Record) -> Record:
+        if record.seq in self.bad:
+            raise ValueError("bad")
+        return record
+
+    def session(self, session: Session) -> Session:
+        return session
 
 
 class DeliveryTestCase(SynchronousTestCase):

@@ -4,14 +4,12 @@ from collections.abc import Callable
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, execute, fail, succeed
-from zope.interface import implementer
 
 from logui_tx.errors import RecordsRefused
-from logui_tx.interfaces import IStep
 from logui_tx.journal import cursors
-from logui_tx.model import Record, Session, SinkBatch
+from logui_tx.model import SinkBatch
 from logui_tx.testing import FakePlace, FakeSink
-from tests.deliveries import DeliveryTestCase
+from tests.deliveries import DeliveryTestCase, FailingStep
 
 EVENTS = range(1, 10)
 
@@ -46,20 +44,6 @@ class ReceiverSink(FakeSink):
             receiver.keys.add(batch.id)
             receiver.taken += found
         return succeed(b"")
-
-
-@implementer(IStep)
-@define
-class FailingStep:
-    bad: set[int] = field(converter=set)
-
-    def record(self, record: Record) -> Record:
-        if record.seq in self.bad:
-            raise ValueError("bad")
-        return record
-
-    def session(self, session: Session) -> Session:
-        return session
 
 
 class CrashTests(DeliveryTestCase):

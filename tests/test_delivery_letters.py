@@ -4,15 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
-from zope.interface import implementer
 
 from logui_tx.delivery.delivery import POLL, SinkDelivery
 from logui_tx.errors import RecordsRefused, SinkAway
-from logui_tx.interfaces import IStep
 from logui_tx.journal import cursors
-from logui_tx.model import Position, Record, Session, SinkBatch
+from logui_tx.model import Position, SinkBatch
 from logui_tx.testing import FakeSink
-from tests.deliveries import DeliveryTestCase
+from tests.deliveries import DeliveryTestCase, FailingStep
 
 
 class PoisonedSink(FakeSink):
@@ -89,33 +87,18 @@ class PoisonTests(DeliveryTestCase):
         self.assertEqual(self.numbers(), [0, 1])
 
 
-@implementer(IStep)
-class MoodyStep:
-    """Fails on event 6 until it is mended."""
-
-    mended = False
-
-    def record(self, record: Record) -> Record:
-        if not self.mended and record.seq == 7:
-            raise ValueError("six")
-        return record
-
-    def session(self, session: Session) -> Session:
-        return session
-
-
 class PreparedTests(DeliveryTestCase):
     """A batch that may have been written, and what a step set apart of it."""
 
     def test_a_retry_outlives_the_halves_of_the_batch(self) -> None:
         self.journal.session("a").send(*range(8))
         self.journal.commit()
-        step, sink = MoodyStep(), PoisonedSink(self.place)
+        step, sink = FailingStep({7}), PoisonedSink(self.place)
         sink.notes, sink.failing = b"noted", SinkAway("away")
         self.deliver(sink=sink, steps=[step])
         self.assertEqual(self.cursor().dead_letters, 1)
         cursors.retry(self.connection, "sink")
-        step.mended, sink.failing = True, None
+        step.bad, sink.failing = set(), None
         self.clock.pump([POLL] * 5)
         self.assertEqual(sorted(self.numbers()), [1, 2, 3, 4, 5, 6, 7])
         (letter,) = cursors.dead_letters(self.connection, "sink")

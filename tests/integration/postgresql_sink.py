@@ -39,6 +39,13 @@ class PostgreSQLSinkTestCase(TestCase):
         self.addCleanup(sink.close)
         return sink
 
+    def new_role(self) -> tuple[str, str]:
+        """One without rights, and the URI for who connects with it."""
+        database = self.uri.rpartition("/")[2]
+        role = f"r{database[-8:]}"
+        self.ask(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+        return role, self.postgresql.uri(database, user=role)
+
     def ask(self, question: str, uri: str = "") -> list[Any]:
         with closing(psycopg.connect(uri or self.uri, autocommit=True)) as connection:
             asked = connection.execute(question)  # type: ignore[call-overload]

@@ -14,7 +14,6 @@ from twisted.internet.task import deferLater
 from logui_tx.model import Position
 from logui_tx.testing import make_record
 from logui_tx.testing.sink_contract import make_batch
-from tests.integration.postgres import PASSWORD
 from tests.integration.postgresql_sink import PostgreSQLSinkTestCase
 
 
@@ -27,6 +26,14 @@ class CopyTests(PostgreSQLSinkTestCase):
         sink = self.sink()
         await sink.open(b"")
         return sink
+
+    async def granted(self) -> str:
+        """The URI for a role that may write to the tables, which are not its own."""
+        await self.opened()
+        role, uri = self.new_role()
+        for table in ("events", "sessions", "events_version"):
+            self.ask(f"GRANT SELECT, INSERT, UPDATE ON logui_{table} TO {role}")
+        return uri
 
     async def write(self, sink: Any, *seqs: int, again: bool = False) -> None:
         self.segment += not again
@@ -130,13 +137,9 @@ class CopyTests(PostgreSQLSinkTestCase):
         await self.assert_directly(sink, True)
 
     async def test_a_catalog_that_may_not_be_read(self) -> None:
-        await self.opened()
-        role = f"r{self.uri[-8:]}"
-        self.ask(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
-        for table in ("events", "sessions", "events_version"):
-            self.ask(f"GRANT SELECT, INSERT, UPDATE ON logui_{table} TO {role}")
+        uri = await self.granted()
         self.ask("REVOKE SELECT ON pg_catalog.pg_index FROM PUBLIC")
-        sink = self.sink(uri=self.postgresql.uri(self.uri.rpartition("/")[2], user=role))
+        sink = self.sink(uri=uri)
         await sink.open(b"")
         await self.assert_directly(sink, False)
 
@@ -157,13 +160,9 @@ class CopyTests(PostgreSQLSinkTestCase):
 
     async def test_row_security(self) -> None:
         """Whose tables cannot be copied into."""
-        await self.opened()
-        role = f"r{self.uri[-8:]}"
-        self.ask(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
-        for table in ("events", "sessions", "events_version"):
-            self.ask(f"GRANT SELECT, INSERT, UPDATE ON logui_{table} TO {role}")
+        uri = await self.granted()
         self.ask("ALTER TABLE logui_events ENABLE ROW LEVEL SECURITY")
         self.ask("CREATE POLICY anybody ON logui_events USING (true) WITH CHECK (true)")
-        sink = self.sink(uri=self.postgresql.uri(self.uri.rpartition("/")[2], user=role))
+        sink = self.sink(uri=uri)
         await sink.open(b"")
         await self.assert_directly(sink, False)

@@ -17,10 +17,7 @@ from tests.integration.sink_chaos import SinkChaos
 
 class TroubleTests(PostgreSQLSinkTestCase):
     async def test_no_permission(self) -> None:
-        role = f"r{self.uri[-8:]}"
-        self.ask(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
-        name = self.uri.rpartition("/")[2]
-        uri = self.postgresql.uri(name, user=role)
+        role, uri = self.new_role()
         await self.assert_away(self.sink(uri=uri).open(b""), "permission denied")
         mine = self.sink()
         await mine.open(b"")
