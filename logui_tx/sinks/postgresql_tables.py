@@ -190,12 +190,16 @@ def may_copy_directly(connection: psycopg.Connection[Any], tables: Tables) -> bo
 
 def copy_directly(tables: Tables) -> Composed:
     """Into the table of events, whose key refuses all where one is there."""
-    return tables.statement(f"COPY {{events}} ({_EVENT_COLUMNS}) FROM STDIN (FORMAT binary)")
+    return _copy(tables, "{events}")
 
 
 def copy_in(tables: Tables) -> Composed:
     """Into the stage, for a transaction."""
-    return tables.statement(f"COPY pg_temp.{{stage}} ({_EVENT_COLUMNS}) FROM STDIN (FORMAT binary)")
+    return _copy(tables, "pg_temp.{stage}")
+
+
+def _copy(tables: Tables, table: str) -> Composed:
+    return tables.statement(f"COPY {table} ({_EVENT_COLUMNS}) FROM STDIN (FORMAT binary)")
 
 
 def insert_events(tables: Tables) -> Composed:
