@@ -41,6 +41,19 @@ class Quick(QuickWebSocket, Stock):
         self.heard.append((bytes(payload), False))
 
 
+class FakeSocket:
+    """Takes so many bytes; None: has no room at all."""
+
+    def __init__(self, taken: int | None) -> None:
+        self.taken, self.sent = taken, list[bytes]()
+
+    def send(self, data: bytes) -> int:
+        self.sent.append(data)
+        if self.taken is None:
+            raise BlockingIOError
+        return self.taken
+
+
 def connected(protocol: type[Stock], deflate: bool) -> Any:
     """A server's end that shook hands with a client."""
     factory = WebSocketServerFactory(reactor=Clock())
@@ -48,6 +61,9 @@ def connected(protocol: type[Stock], deflate: bool) -> Any:
     factory.setProtocolOptions(
         maxMessagePayloadSize=MOST,
         failByDrop=False,
+        # These timers would be the reactor's own.
+        openHandshakeTimeout=0,
+        closeHandshakeTimeout=0,
         perMessageCompressionAccept=lambda offers: next(
             (PerMessageDeflateOfferAccept(o) for o in offers if isinstance(o, PerMessageDeflateOffer)), None
         ),
@@ -209,6 +225,27 @@ class QuickWayTests(SynchronousTestCase):
         self.assertIsNone(text_frame(frame(0x81, b"x" * 300), 299))
         for head in (b"", b"\x81", b"\x81\xfe\x01", b"\x81\x7f" + bytes(20), b"\x81\xff" + b"\xff" * 12):
             self.assertIsNone(text_frame(head, 1 << 20))
+
+    def test_what_is_sent_at_once(self) -> None:
+        """On the socket, as much as it takes; the rest behind what waits already."""
+        server = connected(Quick, False)
+        server._plain, transport = True, server.transport
+        transport.dataBuffer, transport._tempDataBuffer, transport.connected = b"", [], True
+        text = frame(0x81, b"abc", masked=False)
+        for taken in (5, 3, 0, None):
+            transport.socket = FakeSocket(taken)
+            server.send_text(b"abc")
+            self.assertEqual(transport.socket.sent, [text])
+            self.assertEqual(transport.value(), text[taken or 0 :])
+            transport.clear()
+        for name, value in (("dataBuffer", b"x"), ("_tempDataBuffer", [b"x"]), ("connected", False)):
+            before = getattr(transport, name)
+            setattr(transport, name, value)
+            transport.socket = FakeSocket(5)
+            server.send_text(b"abc")
+            self.assertEqual((transport.socket.sent, transport.value()), ([], text))
+            setattr(transport, name, before)
+            transport.clear()
 
     def test_what_is_sent(self) -> None:
         server = connected(Quick, False)

@@ -1,17 +1,20 @@
 """Readers, over real sockets: what a transport notices of them is nothing."""
 
+import select
 from collections.abc import Callable
+from itertools import pairwise
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.protocol import ClientCreator, Factory, Protocol
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from logui_tx.web.poll import Readers
+from logui_tx.web import poll
+from logui_tx.web.poll import _FEW, _LOOKS, Readers
 
 
 class Heard(Protocol):
@@ -101,6 +104,13 @@ class ReadersTests(TestCase):
         self.assertIs(await server.ended, ConnectionLost)
         self.assert_let_go()
 
+    async def test_one_that_ends_itself(self) -> None:
+        client, server = await self.connect()
+        server.upon = lambda data: server.transport.abortConnection()
+        client.transport.write(b"x")
+        self.assertIs(await server.ended, ConnectionAborted)
+        self.assert_let_go()
+
     async def test_one_that_fails_ends_alone(self) -> None:
         client, server = await self.connect()
         other, bystander = await self.connect()
@@ -156,6 +166,23 @@ class ReadersTests(TestCase):
             await _turn()
         self.assertEqual(sorted(server.data for _, server in pairs), [b"", b"z"])
 
+    async def test_who_sends_while_others_are_read_is_read_in_the_same_turn(self) -> None:
+        self.assertGreater(_LOOKS, 1)
+        pairs = [await self.connect() for _ in range(5)]
+        turns: list[int] = []
+        do_read = self.readers.doRead
+        self.patch(self.readers, "doRead", lambda: turns.append(0) or do_read())
+        # Each has the next one send: as many as a turn looks for.
+        for (_, server), (client, _) in pairwise(pairs[: _LOOKS + 1]):
+            server.upon = lambda data, send=client.transport.socket.send: send(data)
+        pairs[0][0].transport.socket.send(b"y")
+        while not pairs[_LOOKS - 1][1].data:
+            await _turn()
+        self.assertEqual(len(turns), 1)
+        while not pairs[_LOOKS][1].data:
+            await _turn()
+        self.assertEqual(len(turns), 2)
+
     async def test_what_waits_to_be_written_is_written(self) -> None:
         client, server = await self.connect()
         got = bytearray()
@@ -191,6 +218,94 @@ class ReadersTests(TestCase):
         client.transport.write(b"u")
         await server.more
         self.assertEqual(server.data, b"u")
+
+
+class Scripted:
+    """An ``epoll`` that finds what it was told to, look by look."""
+
+    def __init__(self, *looks: list[tuple[int, int]]) -> None:
+        self.looks = list(looks)
+
+    def poll(self, _timeout: float) -> list[tuple[int, int]]:
+        return self.looks.pop(0)
+
+    def register(self, _fd: int, _events: int) -> None:
+        pass
+
+    def unregister(self, _fd: int) -> None:
+        pass
+
+
+class Spoken:
+    """A transport with something to read at any time; its own socket and protocol."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.socket = self.protocol = self
+        self.read = 0
+        self.lost: list[type[BaseException] | None] = []
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def recv(self, _most: int) -> bytes:
+        self.read += 1
+        return b"x"
+
+    def dataReceived(self, data: bytes) -> None:
+        pass
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.lost.append(reason.type)
+
+
+class LookTests(SynchronousTestCase):
+    """What one turn does, by what its looks find."""
+
+    def setUp(self) -> None:
+        self.moment = 0.0
+        self.patch(poll, "monotonic", lambda: self.moment)
+        self.readers = Readers(MemoryReactor())
+        self.readers._epoll = Scripted()
+        self.transports = [Spoken(fd) for fd in range(_FEW)]
+        for transport in self.transports:
+            self.readers.addReader(transport)
+
+    def turn(self, *looks: list[tuple[int, int]]) -> int:
+        """How many looks are left."""
+        self.readers._epoll = Scripted(*looks)
+        self.readers.doRead()
+        return len(self.readers._epoll.looks)
+
+    def test_until_there_is_nothing(self) -> None:
+        self.assertEqual(self.turn([(1, select.EPOLLIN)], [], [(1, select.EPOLLIN)]), 1)
+        self.assertEqual(self.transports[1].read, 1)
+
+    def test_who_never_ends_is_left_for_the_next(self) -> None:
+        self.assertEqual(self.turn(*[[(1, select.EPOLLIN)]] * (_LOOKS + 1)), 1)
+        self.assertEqual(self.transports[1].read, _LOOKS)
+
+    def test_many_are_enough(self) -> None:
+        all_of_them = [(fd, select.EPOLLIN) for fd in range(_FEW)]
+        self.assertEqual(self.turn(all_of_them, []), 1)
+        self.assertEqual(self.turn(all_of_them[1:], []), 0)
+
+    def test_a_long_look_is_the_last(self) -> None:
+        def take_long(_data: bytes) -> None:
+            self.moment += 1.0
+
+        self.transports[1].dataReceived = take_long  # type: ignore[method-assign]
+        self.assertEqual(self.turn([(1, select.EPOLLIN)], []), 1)
+
+    def test_an_error_alone(self) -> None:
+        self.turn([(1, select.EPOLLHUP), (2, select.EPOLLIN)], [])
+        self.assertEqual((self.transports[1].read, self.transports[1].lost), (0, [ConnectionLost]))
+        self.assertEqual(self.transports[2].read, 1)
+
+    def test_one_that_is_read_no_more(self) -> None:
+        self.transports[2].dataReceived = lambda data: self.readers.removeReader(self.transports[1])  # type: ignore[method-assign]
+        self.turn([(2, select.EPOLLIN), (1, select.EPOLLIN)], [(1, select.EPOLLIN)], [])
+        self.assertEqual(self.transports[1].read, 0)
 
 
 def _turn() -> "Deferred[None]":

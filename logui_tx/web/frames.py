@@ -14,7 +14,6 @@ from typing import Any
 
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
 from autobahn.twisted.websocket import WebSocketServerProtocol
-from twisted.internet import tcp
 
 try:
     from websockets.speedups import apply_mask
@@ -29,6 +28,9 @@ _MASKED, _SHORT, _MEDIUM = 0x80, 126, 127
 MAX_QUICK = _SHORT - 1
 """Bytes that a message may have to be sent by :meth:`QuickWebSocket.send_text`."""
 
+_COPIED = 16_384
+"""Below so many bytes a copy costs less than a view."""
+
 _SHORT_HEADS = [bytes((_TEXT, size)) for size in range(_SHORT)]
 
 
@@ -39,27 +41,29 @@ def text_frame(data: bytes, most: int) -> tuple[int, int] | None:
     """
     if len(data) < 2:
         return None
-    length, at = data[1] - _MASKED, 6
+    length, at, least = data[1] - _MASKED, 6, 0
     if length == _SHORT:
-        length, at = int.from_bytes(data[2:4]), 8
-        if length < _SHORT:
-            return None
+        at, least = 8, _SHORT
     elif length == _MEDIUM:
-        length, at = int.from_bytes(data[2:10]), 14
-        if length < 1 << 16:
-            return None
-    if length < 0 or length > most or len(data) < at:
+        at, least = 14, 1 << 16
+    if len(data) < at:
         return None
-    return at, length
+    if at == 8:
+        length = data[2] << 8 | data[3]
+    elif at == 14:
+        length = int.from_bytes(data[2:10])
+    return (at, length) if least <= length <= most else None
 
 
 class QuickWebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     """A connection that takes whole text messages and sends short ones by itself.
 
-    A subclass may stop reading by a true ``_held``; it gives :meth:`receive_text` its meaning.
+    A subclass may stop reading by a true ``_held``; it gives :meth:`receive_text` its meaning, and sets
+    ``_plain`` where what its transport's socket sends is what it sends: a stream without TLS.
     """
 
     _held: Any = ()
+    _plain = False
     _missing = 0
     _pieces: bytearray
     data: bytes
@@ -109,23 +113,21 @@ class QuickWebSocket(WebSocketServerProtocol):  # type: ignore[misc]
         if end > len(data):
             self._pieces, self._missing, self.data = bytearray(data), end - len(data), b""
             return True
-        payload = apply_mask(memoryview(data)[at:end], data[at - 4 : at])
+        masked = data[at:end] if length < _COPIED else memoryview(data)[at:end]
+        payload = apply_mask(masked, data[at - 4 : at])
         self.data = data[end:]
         self.trafficStats.incomingWebSocketFrames += 1
         if self.autoPingTimeoutCall and self.autoPingRestartOnAnyTraffic:
             self._cancelAutoPingTimeoutCall()
         inflated = payload if first == _TEXT else self._inflate(payload)
         if inflated is not None:
-            self._receive(inflated)
+            try:
+                inflated.decode()
+            except UnicodeDecodeError as error:
+                self._invalid_payload(f"the text message is not valid UTF-8 at byte {error.start}")
+            else:
+                self.receive_text(inflated)
         return True
-
-    def _receive(self, payload: bytes) -> None:
-        try:
-            payload.decode()
-        except UnicodeDecodeError as error:
-            self._invalid_payload(f"the text message is not valid UTF-8 at byte {error.start}")
-        else:
-            self.receive_text(payload)
 
     def _inflate(self, payload: bytes) -> bytes | None:
         """The message, no longer than the limit; None where the connection is ended for it."""
@@ -147,17 +149,13 @@ class QuickWebSocket(WebSocketServerProtocol):  # type: ignore[misc]
         """Send a short text message now, where nothing else waits to be sent; otherwise behind that."""
         frame = _SHORT_HEADS[len(payload)] + payload
         transport = self.transport
-        if (
-            isinstance(transport, tcp.Server)
-            and not transport.TLS
-            and not transport.dataBuffer
-            and not transport._tempDataBuffer
-            and transport.connected
-        ):
+        if self._plain and transport.connected and not transport.dataBuffer and not transport._tempDataBuffer:
             # Left to the reactor it would cost a turn and two changes of what it polls.
-            sent = transport.writeSomeData(frame)
+            try:
+                sent = transport.socket.send(frame)
+            except OSError:
+                sent = 0  # there is no room, or the connection turned out lost: the reactor will find out
             if sent == len(frame):
                 return
-            # A connection that turned out lost is found out by the reactor.
-            frame = frame[sent:] if isinstance(sent, int) else frame
+            frame = frame[sent:]
         transport.write(frame)

@@ -27,7 +27,7 @@ from logui_tx.model import Close, Connection, EndReason, Limits
 from logui_tx.options import Network
 from logui_tx.web.frames import MAX_QUICK, QuickWebSocket
 from logui_tx.web.gate import Gate
-from logui_tx.web.poll import Readers
+from logui_tx.web.poll import Readers, is_plain
 from logui_tx.web.request import address_of, header
 
 log = Logger()
@@ -135,6 +135,7 @@ class Socket(QuickWebSocket):
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        self._plain = is_plain(self.transport)
         self.factory.readers.adopt(self.transport)
 
     def onOpen(self) -> None:
@@ -158,14 +159,20 @@ class Socket(QuickWebSocket):
         super().onMessageFrame([part for part in payload if part])
 
     def receive_text(self, payload: bytes) -> None:
-        self.onMessage(payload, False)
+        try:
+            self.conversation.received(payload, False)  # type: ignore[union-attr]
+        except Exception:  # noqa: BLE001 - whatever it is
+            self._failed()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         try:
             self.conversation.received(payload, isBinary)  # type: ignore[union-attr]
         except Exception:  # noqa: BLE001 - Autobahn would let it escape and leave the connection half alive
-            log.failure("a message could not be handled")
-            self.close(Close(1011, "server error"))
+            self._failed()
+
+    def _failed(self) -> None:
+        log.failure("a message could not be handled")
+        self.close(Close(1011, "server error"))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
