@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -47,4 +48,12 @@ class ValueTests(SynchronousTestCase):
     def test_many_times(self, stamps: list[Any]) -> None:
         expected = [to_milliseconds(stamp) for stamp in stamps]
         self.assertEqual(values.milliseconds(stamps), expected)
-        self.assertEqual(values.are_times(stamps), None not in expected)
+        try:
+            read = msgspec.json.decode(json.dumps(stamps), type=list[values.Time])
+        except msgspec.ValidationError:
+            self.assertTrue(
+                any(type(stamp) is not str and not 0 <= stamp <= MAX_TIME for stamp in stamps)
+                or True in stamps
+            )
+        else:
+            self.assertEqual(values.are_times(read), None not in expected)

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from math import isfinite
+from operator import attrgetter
 from typing import Any, Literal, Union
 
 import msgspec
@@ -63,8 +64,6 @@ _encode = msgspec.json.encode
 _SHUTDOWN = _encode({"type": "shutdown"})
 _ACK = b'{"type":"ack","stored":%d}'
 
-_Time = int | float | str
-
 
 class _Point(msgspec.Struct, gc=False):
     X: float
@@ -74,13 +73,14 @@ class _Point(msgspec.Struct, gc=False):
 class _Stamp(msgspec.Struct, gc=False):
     """As much of a stored event as must be looked at."""
 
-    timestamp: _Time
+    timestamp: values.Time
 
 
 _read_events = msgspec.json.Decoder(list[Raw]).decode
 _read_stamps = msgspec.json.Decoder(list[_Stamp]).decode
 _read_float = msgspec.json.Decoder(float).decode
 _read_int = msgspec.json.Decoder(int).decode
+_time_of = attrgetter("timestamp")
 
 
 @cache
@@ -102,7 +102,7 @@ def _only_event_kind(number: int) -> Any:
 
 
 def _fields(number: int) -> list[tuple[str, Any]]:
-    fields: list[tuple[str, Any]] = [("timestamp", _Time)]
+    fields: list[tuple[str, Any]] = [("timestamp", values.Time)]
     return [*fields, ("event", _Point)] if number in _POINTED else fields
 
 
@@ -159,7 +159,7 @@ class Kraken:
         events = found if type(found) is list else [found]
         if len(events) > self.max_events or json_text.nests_too_deep(message):
             return None
-        return len(events) if values.are_times([event.timestamp for event in events]) else None
+        return len(events) if values.are_times(map(_time_of, events)) else None
 
     def _read_carefully(self, message: bytes, mark: bytes) -> Batch:
         """The same answer as the quick way, or precisely what is wrong."""

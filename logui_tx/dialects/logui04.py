@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -32,7 +33,7 @@ from zope.interface import implementer
 from logui_tx.dialects import json_text, values
 from logui_tx.dialects.json_text import BadJSON, TooMany
 from logui_tx.dialects.times import to_iso_8601
-from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, TOO_LARGE, UNREADABLE
+from logui_tx.dialects.values import HITS, MAX_EXACT, MAX_REFERRER, TOO_LARGE, UNREADABLE, Time
 from logui_tx.errors import BadEvent, BadRequest, HandshakeRefused, Refusal, TooManyEvents
 from logui_tx.interfaces import IDialect
 from logui_tx.model import (
@@ -61,7 +62,7 @@ _SHUTDOWN = _encode({"responseType": "LogUIServerShutdown", "statusCode": "501"}
 class _Stamp(msgspec.Struct, gc=False):
     """As much of an event as must be looked at."""
 
-    clientDateTime: int | float | str
+    clientDateTime: Time
 
 
 class _Payload(msgspec.Struct, gc=False):
@@ -85,6 +86,7 @@ class _Stamps(msgspec.Struct, gc=False):
 _read_payload = msgspec.json.Decoder(_Payload).decode
 _read_raw_events = msgspec.json.Decoder(_RawEvents).decode
 _read_stamps = msgspec.json.Decoder(_Stamps).decode
+_time_of = attrgetter("clientDateTime")
 _LEAVE = {word.value: word for word in (Leave.PAGE, Leave.CLIENT)}
 
 
@@ -136,13 +138,13 @@ class LogUI04:
         events = len(payload.eventsToBeLogged)
         if events > self.max_events or json_text.nests_too_deep(message):
             return None
-        if not values.are_times([event.clientDateTime for event in payload.eventsToBeLogged]):
+        if not values.are_times(map(_time_of, payload.eventsToBeLogged)):
             return None
         return Batch(
-            events=events,
-            payload_id=None if payload.payloadID is UNSET else payload.payloadID,
-            instance=None if payload.clientInstance is UNSET else payload.clientInstance,
-            leave=None if payload.session is UNSET else _LEAVE[payload.session],
+            events,
+            None if payload.payloadID is UNSET else payload.payloadID,
+            None if payload.clientInstance is UNSET else payload.clientInstance,
+            None if payload.session is UNSET else _LEAVE[payload.session],
         )
 
     def _read_again(self, message: bytes) -> Batch | AppDataChange:

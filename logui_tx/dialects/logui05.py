@@ -24,6 +24,7 @@ was updated among them, there is a marker: the items before were made under the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -75,7 +76,7 @@ _encode = msgspec.json.encode
 
 
 class _Timestamps(msgspec.Struct, gc=False):
-    eventTimestamp: int | float | str
+    eventTimestamp: values.Time
 
 
 class _Item(msgspec.Struct, gc=False):
@@ -109,6 +110,7 @@ class _RawEvents(msgspec.Struct, gc=False):
 
 _read_log_events = msgspec.json.Decoder(_LogEvents).decode
 _read_raw_events = msgspec.json.Decoder(_RawEvents).decode
+_time_of = attrgetter("timestamps.eventTimestamp")
 
 
 class _Borne(NamedTuple):
@@ -159,7 +161,7 @@ class LogUI05:
             return None
         if len(items) > self.max_events or json_text.nests_too_deep(message):
             return None
-        if not values.are_times([item.timestamps.eventTimestamp for item in items]):
+        if not values.are_times(map(_time_of, items)):
             return None
         app_data = [bytes(item.applicationSpecificData) for item in items]
         # Nearly always all bear the same.

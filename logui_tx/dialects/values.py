@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
-from typing import cast
+from typing import Annotated, cast
 
 import msgspec
+from msgspec import Meta
 
 from logui_tx.dialects import json_text
 from logui_tx.dialects.json_text import BadJSON
-from logui_tx.dialects.times import MAX_TIME, is_usual, to_milliseconds
+from logui_tx.dialects.times import MAX_TIME, to_milliseconds, usual
 from logui_tx.model import Close, Event, EventColumns
 
 HITS = 5
@@ -23,6 +24,9 @@ TOO_LARGE = Close(1009)
 """How a connection ends on which a message past the size limit came, as WebSocket has it."""
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What msgspec raises for what is not JSON, or not of the expected kind."""
+
+Time = Annotated[int, Meta(ge=0, le=MAX_TIME)] | float | str
+"""As what msgspec reads a time; a whole number below 0 may be one too, and is read the long way."""
 
 # A number from here on is a time in ms, whatever more the rules of times.py say.
 _SURELY_MILLISECONDS = 10**12
@@ -65,11 +69,13 @@ def event_time(event: bytes, key: str) -> int | None:
 
 
 def are_times(stamps: Iterable[float | str]) -> bool:
-    """Whether all of them are valid times."""
+    """Whether all of them are valid times, as far as :data:`Time` does not tell."""
     for stamp in stamps:
-        if type(stamp) is int and 0 <= stamp <= MAX_TIME:
+        if type(stamp) is int:
             continue
-        if not is_usual(stamp) and to_milliseconds(stamp) is None:
+        if type(stamp) is str and usual(stamp) is not None:
+            continue
+        if to_milliseconds(stamp) is None:
             return False
     return True
 
