@@ -71,6 +71,17 @@ class RoundTripTests(SynchronousTestCase):
         self.assertEqual([bytes(part) for record, part in parts if record.size], messages)
         self.assertTrue(all(len(part) == record.size for record, part in parts))
 
+    def test_long_texts_need_no_dictionary(self) -> None:
+        for size, needed in ((segment._LONG - 1, True), (segment._LONG, False)):
+            text = PHRASES + bytes(size - len(PHRASES))
+            written = SegmentWriter().block([Record(Kind.EVENTS, 1, 0, size=size)], [text])
+            self.assertEqual(bytes(reader.read(written)[1]), text)
+            frame = written[written.index(zstandard.FRAME_HEADER) :]
+            if needed:
+                self.assertRaises(zstandard.ZstdError, zstandard.ZstdDecompressor().decompress, frame)
+            else:
+                self.assertEqual(zstandard.ZstdDecompressor().decompress(frame), text)
+
     def test_a_writer_is_used_again(self) -> None:
         writer = SegmentWriter()
         self.assertEqual(writer.block(RECORDS, MESSAGES), writer.block(RECORDS, MESSAGES))
@@ -271,6 +282,12 @@ class DocumentedFormatTests(SynchronousTestCase):
                 Row(3, 3, 1_795_306_226_903, 0, 1, 1, 700, None),
             ],
         )
+
+    def test_long_ones(self) -> None:
+        text = PHRASES * (segment._LONG // len(PHRASES) + 1)
+        for level in (1, 3, 9, 19):
+            long = SegmentWriter(level).block([Record(Kind.EVENTS, 1, 0, size=len(text))], [text])
+            self.assertEqual(self.by_the_document(long)[1], [text])
 
     def test_what_was_written_once(self) -> None:
         rows, messages = self.by_the_document(EXAMPLE)

@@ -4,8 +4,8 @@
 
     block = 0x02, CRC-32 of the table and length of the table (u32, little endian), table, one zstd frame
     table = packed columns, see columns.py: the fields of the records, see Record
-    frame = messages one behind the other, compressed with the dictionary in phrases.py, with a content
-            checksum; left out where there are none
+    frame = messages one behind the other, compressed, with the dictionary in phrases.py where that is worth
+            it, with a content checksum; left out where there are none
 
 The table is not compressed: it is smaller by itself, and among texts it makes these larger.
 
@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from itertools import accumulate, pairwise
+from typing import Any
 
 import msgspec
 import zstandard
@@ -69,6 +70,13 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     clock_offset: int | None = None
 
 
+_RECENT = {"hash_log": 11, "min_match": 6}
+"""In so small a table only what was last seen stays. Events are most like those just before them: with the
+larger one that is level 1's own, most blocks are larger, and take longer."""
+_LONG = 1 << 17
+"""From so many bytes on, those of zstd's own blocks, the dictionary would save a hundredth, and take a fifth
+more time."""
+
 _LENGTH = struct.Struct("<I")
 _HEAD = struct.Struct("<cII")
 _encode = msgspec.msgpack.Encoder().encode
@@ -87,19 +95,29 @@ class SegmentWriter:
     """Makes blocks. Not safe for use by several threads at once."""
 
     def __init__(self, level: int = 1) -> None:
-        # Prepared once a level: else each block would pay for it.
+        checked: dict[str, Any] = {"write_checksum": True, "write_content_size": True}
+        # Prepared once: else each block would pay for it.
         phrases = _dictionary()
-        phrases.precompute_compress(level=level)
-        self._compress = zstandard.ZstdCompressor(
-            level=level, dict_data=phrases, write_checksum=True, write_content_size=True
-        ).compress
+        if level == 1:
+            parameters = zstandard.ZstdCompressionParameters.from_level(level, **checked, **_RECENT)
+            phrases.precompute_compress(compression_params=parameters)
+            options: dict[str, Any] = {"compression_params": parameters}
+        else:
+            # Those that zstd finds right for the size of what comes.
+            phrases.precompute_compress(level=level)
+            options = {"level": level, **checked}
+        self._compress_short = zstandard.ZstdCompressor(dict_data=phrases, **options).compress
+        self._compress_long = zstandard.ZstdCompressor(**options).compress
 
     def block(self, records: Sequence[Record], messages: Sequence[bytes]) -> bytes:
         """``messages`` are those of the records with a size, in their order."""
         table = _pack_table(records)
         head = _HEAD.pack(FORMAT, zlib.crc32(table), len(table))
         texts = b"".join(messages)
-        return b"".join((head, table, self._compress(texts) if texts else b""))
+        if not texts:
+            return head + table
+        compress = self._compress_short if len(texts) < _LONG else self._compress_long
+        return b"".join((head, table, compress(texts)))
 
 
 class SegmentReader:
