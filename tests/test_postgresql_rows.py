@@ -19,7 +19,7 @@ _2000 = 946_684_800_000
 
 def rows_of(batch: SinkBatch, jsonb=as_jsonb) -> list[list[bytes | None]]:
     """The columns of each row, read as the manual has it."""
-    text = copy_rows(batch, jsonb)
+    text = b"".join(copy_rows(batch, jsonb))
     assert text.startswith(_HEADER)
     at = len(_HEADER)
     rows = []
@@ -96,7 +96,7 @@ class RowTests(SynchronousTestCase):
     def test_what_is_no_number_or_time(self) -> None:
         for name, value in (("seq", 1 << 63), ("clock_offset", -1 << 70), ("received_at", "yesterday")):
             with self.assertRaises(RecordsRefused) as caught:
-                copy_rows(make_batch([replace(make_record(1), **{name: value})]), as_jsonb)
+                list(copy_rows(make_batch([replace(make_record(1), **{name: value})]), as_jsonb))
             self.assertIn(name.replace("_offset", "Offset").replace("_at", "At"), str(caught.exception))
 
     def test_without_a_zone_it_is_utc(self) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import Composed
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
@@ -187,22 +188,21 @@ class PostgreSQLSink:
         self, connection: psycopg.Connection[Any], batch: SinkBatch, jsonb: Callable[[bytes], str]
     ) -> None:
         with connection.transaction(), connection.cursor() as cursor:
-            if batch.records:
-                rows = copy_rows(batch, jsonb)
-                if not self._put_directly(connection, rows):
-                    with cursor.copy(self._copy) as copy:
-                        copy.write(rows)
-                    cursor.execute(self._insert)
-                    # Where some were there already, some of the next may be, too.
-                    self._over_stage = cursor.rowcount < len(batch.records)
+            if batch.records and not self._put_directly(connection, batch, jsonb):
+                _copy_in(cursor, self._copy, batch, jsonb)
+                cursor.execute(self._insert)
+                # Where some were there already, some of the next may be, too.
+                self._over_stage = cursor.rowcount < len(batch.records)
             if batch.sessions:
                 newest = {session.id: session for session in batch.sessions}
                 cursor.executemany(
                     self._put, [_session(batch.journal_id, one, jsonb) for one in newest.values()]
                 )
 
-    def _put_directly(self, connection: psycopg.Connection[Any], rows: bytes) -> bool:
-        """Whether they are in the table itself, which takes half the time; if not, none of them is.
+    def _put_directly(
+        self, connection: psycopg.Connection[Any], batch: SinkBatch, jsonb: Callable[[bytes], str]
+    ) -> bool:
+        """Whether the rows are in the table itself, which takes half the time; if not, none of them is.
 
         What is wrong with them the other way will tell.
         """
@@ -214,8 +214,7 @@ class PostgreSQLSink:
             with connection.transaction():
                 if not may_copy_directly(connection, self._tables):
                     return False
-                with connection.cursor().copy(self._copy_directly) as copy:
-                    copy.write(rows)
+                _copy_in(connection.cursor(), self._copy_directly, batch, jsonb)
         except psycopg.Error as error:
             if not (error.sqlstate or "").startswith((*_OF_ROWS, *_OF_COPYING)):
                 raise
@@ -257,6 +256,14 @@ class PostgreSQLSink:
             with suppress(psycopg.Error):
                 self._connection.close()
             self._connection = None
+
+
+def _copy_in(
+    cursor: psycopg.Cursor[Any], statement: Composed, batch: SinkBatch, jsonb: Callable[[bytes], str]
+) -> None:
+    with cursor.copy(statement) as copy:
+        for rows in copy_rows(batch, jsonb):
+            copy.write(rows)
 
 
 def _conninfo(uri: SinkURI, timeout: float) -> str:

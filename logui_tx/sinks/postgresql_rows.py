@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
 from logui_tx.errors import RecordsRefused
-from logui_tx.model import SinkBatch
+from logui_tx.model import Record, SinkBatch
 from logui_tx.sinks.jsonb import holdable
 
 _START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = struct.pack(">h", -1)
 
+_ROWS = 100
 _COLUMNS = 14
 # A column is its length and its value; what has none is the length -1.
 _PLACE = struct.Struct(">h i16s iq ii").pack
@@ -31,25 +32,32 @@ _EPOCH_MS = 946_684_800_000
 _FIRST_MS, _LAST_MS = -210_000_000_000_000, 9_000_000_000_000_000
 
 
-def copy_rows(batch: SinkBatch, jsonb: Callable[[bytes], str]) -> bytes:
+def copy_rows(batch: SinkBatch, jsonb: Callable[[bytes], str]) -> Iterator[bytes]:
     """The batch's events, in the order of the stage's columns; ``jsonb`` makes what a jsonb takes.
 
-    Raises :class:`RecordsRefused` where a step has made of a number or a time what is none.
+    In pieces, so that the server reads one while the next is made. Raises :class:`RecordsRefused` where a
+    step has made of a number or a time what is none.
     """
-    pieces = [_START]
-    try:
-        _add_rows(batch, jsonb, pieces)
-    except struct.error:
-        raise RecordsRefused("seq or clockOffset is no whole number of 64 bits") from None
-    pieces.append(_END)
-    return b"".join(pieces)
-
-
-def _add_rows(batch: SinkBatch, jsonb: Callable[[bytes], str], pieces: list[bytes]) -> None:
+    yield _START
     journal_id = UUID(batch.journal_id).bytes
     # Most records of a batch share what is in force.
     app_data = {one: _jsonb(jsonb(one)) for one in {record.app_data for record in batch.records}}
-    for record in batch.records:
+    try:
+        for at in range(0, len(batch.records), _ROWS):
+            yield _rows(batch.records[at : at + _ROWS], journal_id, app_data, jsonb)
+    except struct.error:
+        raise RecordsRefused("seq or clockOffset is no whole number of 64 bits") from None
+    yield _END
+
+
+def _rows(
+    records: Sequence[Record],
+    journal_id: bytes,
+    app_data: Mapping[bytes, bytes],
+    jsonb: Callable[[bytes], str],
+) -> bytes:
+    pieces: list[bytes] = []
+    for record in records:
         at = record.position
         event = record.event
         text = event if event.isascii() else event.decode("utf-8", "replace").encode()
@@ -65,6 +73,7 @@ def _add_rows(batch: SinkBatch, jsonb: Callable[[bytes], str], pieces: list[byte
             _LENGTH(len(text)),
             text,
         )
+    return b"".join(pieces)
 
 
 def _text(text: str) -> bytes:

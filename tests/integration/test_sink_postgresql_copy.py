@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+from msgspec.structs import replace
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from logui_tx.errors import RecordsRefused
 from logui_tx.model import Position
 from logui_tx.testing import make_record
 from logui_tx.testing.sink_contract import make_batch
@@ -74,6 +76,18 @@ class CopyTests(PostgreSQLSinkTestCase):
         self.assertEqual(self.ask("SELECT count(*) FROM logui_events"), [(4,)])
         await self.assert_directly(sink, False)
         await self.assert_directly(sink, True)
+
+    async def test_one_that_has_no_row_among_many(self) -> None:
+        """Others of its batch are on their way when it is found: none of them stays."""
+        sink = await self.opened()
+        records = [make_record(n, position=Position(99, n)) for n in range(1, 501)]
+        for wrong in (450, 1):
+            bad = [replace(one, seq=1 << 70) if one.seq == wrong else one for one in records]
+            with self.assertRaisesRegex(RecordsRefused, "64 bits"):
+                await sink.write(make_batch(bad))
+            self.assertEqual(self.ask("SELECT count(*) FROM logui_events"), [(0,)])
+        await sink.write(make_batch(records))
+        self.assertEqual(self.ask("SELECT count(*), max(seq) FROM logui_events"), [(500, 500)])
 
     async def test_columns_of_other_types(self) -> None:
         """As which binary rows would be misread."""
