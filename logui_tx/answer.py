@@ -48,9 +48,8 @@ class Answer(msgspec.Struct, eq=False):
         else:
             self.told = why
 
-    def place(self) -> None:
-        """From now on what is told is passed on."""
-        self.placed = True
+    def pass_on(self) -> None:
+        """What was told before it was ``placed``; afterwards that goes on by itself."""
         if isinstance(self.told, Receipt):
             self.callback(self.told)
         elif self.told is not None:

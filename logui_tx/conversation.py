@@ -34,12 +34,6 @@ from logui_tx.stages import OVER, Stages, new_stages
 
 log = Logger()
 
-_LEFT = {
-    Leave.PAGE: EndReason.LEAVING_PAGE,
-    Leave.CLIENT: EndReason.SHUTDOWN_CLIENT,
-    Leave.CLOSE: EndReason.CLOSED,
-}
-
 
 class Conversation:
     """Tell it what happens: :meth:`received`, :meth:`lost`, :meth:`announce`, :meth:`drain`."""
@@ -68,17 +62,15 @@ class Conversation:
         self._instance = ""
         # An empty deque takes as much as all the rest of a conversation that only waits.
         self._inbox: deque[tuple[bytes, bool]] | None = None
-        self._held = False
         self._pending: Reply | None = None
         self._sending: IDelayedCall | None = None
         self._leaving: Leave | None = None
         self._answers: deque[Answer] | None = None
         self._unacknowledged = 0
-        self._paused = False
-        self._hits = 0
+        self._paused, self._hits = False, 0
         self._end_reason: EndReason | None = None
         self._timer: IDelayedCall | None = clock.callLater(limits.handshake_timeout, self._expired)
-        self._asking = self._gone = False
+        self._held = self._asking = self._gone = False
         self._stage: Stages = new_stages(self)
 
     # --- what the transport and the service tell
@@ -180,12 +172,12 @@ class Conversation:
         if self._inbox is None:
             self._inbox = deque()
         self._inbox.append((message, binary))
-        self._count(len(message))
+        self._more(len(message))
 
     def _empty_inbox(self) -> None:
         while self._inbox and not self._held:
             message, binary = self._inbox.popleft()
-            self._count(-len(message))
+            self._less(len(message))
             self._stage.message(message, binary)
 
     def take(self, message: bytes, binary: bool) -> None:
@@ -206,35 +198,37 @@ class Conversation:
         opened = self._opened
         assert opened is not None
         if batch.app_data is not None:
-            self._put_in_force(opened, batch.app_data, batch.app_data_updated)
+            self._intake.put_in_force(
+                opened.session, batch.app_data, before=opened.app_data, updated=batch.app_data_updated
+            )
+            opened.app_data = batch.app_data
         answer = Answer(self, len(message), batch.payload_id, batch.leave)
         self._intake.take(opened.session, batch, message, self._instance, opened.clock_offset, answer)
         if batch.app_data is not None:
             self._intake.replace(opened.session, batch.app_data)
         self._await(answer)
         if batch.leave is not None:
-            self._held = True
-            self._leaving = batch.leave
-        answer.place()
-
-    def _put_in_force(self, opened: Opened, borne: bytes, updated: bool) -> None:
-        """The data under which the first of the events were made that bear ``borne``.
-
-        Where it was ``updated`` among them, that is what this page's events bore before; else the session's.
-        """
-        session, before = opened.session, opened.app_data
-        self._intake.check_size(session.now.app_data.replaced(borne), BadRequest)
-        opened.app_data = borne
-        if not updated or not session.now.last_seq:
-            self._intake.replace(session, borne)
-        elif before is not None:
-            self._intake.replace(session, before)
+            self._held, self._leaving = True, batch.leave
+        answer.placed = True
+        if answer.told is not None:
+            answer.pass_on()
 
     def stored(self, receipt: Receipt, answer: Answer) -> None:
         """A payload is on disk."""
         try:
             if answer.leave is None:
-                self._fulfil(answer, Reply(self._dialect.stored(receipt), None, self._dialect.cumulative))
+                answers, dialect = self._answers, self._dialect
+                message = dialect.stored(receipt)
+                if dialect.cumulative or not answers or answers[0] is not answer:
+                    self._fulfil(answer, Reply(message, None, dialect.cumulative))
+                    return
+                # Nearly always: nothing has to go before it.
+                answers.popleft()
+                if message is not None:
+                    self._peer.send(message)
+                self._less(answer.size)
+                if answers:
+                    self._send_ready()
             else:
                 self._fulfil(answer, self._dialect.farewell(answer.leave))
                 self._stage.finished()
@@ -295,11 +289,15 @@ class Conversation:
         if self._answers is None:
             self._answers = deque()
         self._answers.append(answer)
-        self._count(answer.size)
+        if answer.size:
+            self._more(answer.size)
         return answer
 
     def _fulfil(self, answer: Answer, reply: Reply) -> None:
         answer.reply = reply
+        self._send_ready()
+
+    def _send_ready(self) -> None:
         answers = self._answers
         while answers and (ready := answers[0].reply) is not None:
             size = answers.popleft().size
@@ -307,7 +305,7 @@ class Conversation:
                 self._send_soon(ready)
             else:
                 self.send(ready)
-            self._count(-size)
+            self._less(size)
 
     def _send_soon(self, reply: Reply) -> None:
         """At the end of this turn, unless the next of its kind comes before: a commit brings many at once."""
@@ -335,17 +333,20 @@ class Conversation:
             self._unacknowledged = 0
             self._resume_if_clear()
 
-    def _count(self, size: int) -> None:
+    def _more(self, size: int) -> None:
         """Past the limit of what is unacknowledged, stop reading; half of it later, go on."""
         self._unacknowledged += size
-        if size > 0:
+        if not self._paused:
             congested = self._intake.congested
-            if not self._paused and (congested or self._unacknowledged > self._limits.max_unacknowledged):
+            if congested or self._unacknowledged > self._limits.max_unacknowledged:
                 self._paused = True
                 self._peer.pause()
                 if congested:
                     self._intake.when_clear(self._resume_if_clear)
-        elif self._paused:
+
+    def _less(self, size: int) -> None:
+        self._unacknowledged -= size
+        if self._paused:
             self._resume_if_clear()
 
     def _resume_if_clear(self) -> None:
@@ -391,7 +392,7 @@ class Conversation:
     def leave(self) -> None:
         if self._opened is not None:
             opened, self._opened = self._opened, None
-            reason = self._end_reason if self._leaving is None else _LEFT[self._leaving]
+            reason = self._end_reason if self._leaving is None else self._leaving.end_reason
             self._sessions.leave(opened, reason or EndReason.LOST)
 
     def release(self, opened: Opened) -> None:

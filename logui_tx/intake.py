@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import msgspec
 from attrs import define
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -34,7 +33,7 @@ log = Logger()
 class _Commit:
     """What was committed together, until other servers can know of it."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[_Stamped]
     published: bool = False
 
 
@@ -48,13 +47,13 @@ class Waiting(Protocol):
         """It is not stored."""
 
 
-class _InFlight(msgspec.Struct, eq=False):
-    """An entry's way back."""
+class _Stamped(Entry, eq=False, kw_only=True):
+    """An entry with its way back. ``size`` is that of an :class:`Entry`, found once."""
 
     session: LiveSession
-    app_data: AppData
+    data: AppData
     done: Waiting
-    repeated: bool = False
+    size: int
 
 
 Publish = Callable[[Sequence[LiveSession]], Deferred[None]]
@@ -73,11 +72,11 @@ class Intake:
         self.publish: Publish | None = None
         self.more_numbers: Callable[[LiveSession], None] = lambda _session: None
         self.look_again: Callable[[LiveSession], None] = lambda _session: None
-        self._clock = clock
+        self._seconds = clock.seconds
         self._append = append
         self._limits = limits
         self._epoch = 0
-        self._in_flight: deque[Entry] = deque()
+        self._in_flight: deque[_Stamped] = deque()
         self.in_flight_bytes = 0
         self._unpublished: deque[_Commit] = deque()
         self._when_idle: list[Deferred[None]] = []
@@ -87,7 +86,7 @@ class Intake:
 
     def now(self) -> int:
         """The server's time in UNIX ms."""
-        return int(self._clock.seconds() * 1000)
+        return int(self._seconds() * 1000)
 
     # --- what may happen to a session; each fires when it is durable, or fails with NotStored
 
@@ -181,6 +180,20 @@ class Intake:
         if replaced is not session.now.app_data:
             self.take_over(session, replaced).addErrback(lambda failure: failure.trap(NotStored))
 
+    def put_in_force(
+        self, session: LiveSession, borne: bytes, *, before: bytes | None, updated: bool
+    ) -> None:
+        """The data under which the first of the events were made that bear ``borne``.
+
+        Where it was ``updated`` among them, that is what this page's events bore ``before``; else the
+        session's. Raises :class:`BadRequest` if too much.
+        """
+        self.check_size(session.now.app_data.replaced(borne), BadRequest)
+        if not updated or not session.now.last_seq:
+            self.replace(session, borne)
+        elif before is not None:
+            self.replace(session, before)
+
     def end(self, session: LiveSession, reason: EndReason, at: int) -> Deferred[Receipt]:
         """The session's last socket went ``at`` this time, in UNIX ms."""
         session.end_reason = reason
@@ -220,17 +233,16 @@ class Intake:
     def settled(self, entries: Sequence[Entry], error: NotStored | None) -> None:
         """The journal committed these entries, or could not; called in the reactor's thread, in order."""
         if error is None:
-            for entry in entries:
-                self._landed(entry)
-                self._committed(entry)
-            self._publish(entries)
+            landed = self._land(entries, committed=True)
+            self._publish(landed)
         else:
             if entries and entries[-1].epoch == self._epoch:
                 self._begin_anew()
-            for entry in entries:
-                self._landed(entry)
-            for entry in entries:
-                _tell(entry.context.done.errback, error)
+            for entry in self._land(entries, committed=False):
+                try:
+                    entry.done.errback(error)
+                except Exception:  # noqa: BLE001 - as in _give_receipts
+                    log.failure("somebody failed on what became of an entry")
         if self._when_clear and not self.congested:
             calls, self._when_clear = self._when_clear, {}
             for call in calls:
@@ -243,25 +255,34 @@ class Intake:
             for idle in waiting:
                 idle.callback(None)
 
-    def _committed(self, entry: Entry) -> None:
-        way: _InFlight = entry.context
-        if entry.kind is not None:
-            committed = way.session.committed
-            committed.app_data = way.app_data
-            if entry.kind is Kind.EVENTS:
-                committed.last_seq = entry.first_seq + entry.count - 1
-                self.stored_events += entry.count
-                if entry.payload_id is not None:
-                    committed.payload_ids[entry.instance] = entry.payload_id
+    def _land(self, entries: Sequence[Entry], *, committed: bool) -> list[_Stamped]:
+        """They are not in flight any more."""
+        landed = []
+        for entry in entries:
+            mine = self._in_flight.popleft()
+            assert mine is entry, "the journal answers in order"
+            landed.append(mine)
+            session = mine.session
+            session.in_flight -= 1
+            self.in_flight_bytes -= mine.size
+            if committed and mine.kind is not None:
+                now = session.committed
+                now.app_data = mine.data
+                if mine.kind is Kind.EVENTS:
+                    now.last_seq = mine.first_seq + mine.count - 1
+                    self.stored_events += mine.count
+                    if mine.payload_id is not None:
+                        now.payload_ids[mine.instance] = mine.payload_id
+        return landed
 
-    def _publish(self, entries: Sequence[Entry]) -> None:
+    def _publish(self, entries: Sequence[_Stamped]) -> None:
         """Receipts leave when other servers can know what they say, and in order."""
         if self.publish is None:
             _give_receipts(entries)
             return
         commit = _Commit(entries)
         self._unpublished.append(commit)
-        published = self.publish([*dict.fromkeys(entry.context.session for entry in entries)])
+        published = self.publish([*dict.fromkeys(entry.session for entry in entries)])
         published.addBoth(self._published, commit)
 
     def _published(self, _outcome: Any, commit: _Commit) -> None:
@@ -276,18 +297,12 @@ class Intake:
         The notice of it may be some turns away, and what arrives before that must not overtake it.
         """
         self._epoch += 1
-        for session in {entry.context.session for entry in self._in_flight}:
+        for session in {entry.session for entry in self._in_flight}:
             session.roll_back()
             session.refused_on_disk = b""
         for entry in self._in_flight:
             if entry.kind is Kind.EVENTS and entry.payload_id is not None:
-                entry.context.session.refuse(entry.instance, entry.payload_id)
-
-    def _landed(self, entry: Entry) -> None:
-        landed = self._in_flight.popleft()
-        assert landed is entry, "the journal answers in order"
-        entry.context.session.in_flight -= 1
-        self.in_flight_bytes -= entry.size
+                entry.session.refuse(entry.instance, entry.payload_id)
 
     # --- the way there
 
@@ -332,14 +347,19 @@ class Intake:
         instance: str = "",
         end_reason: str | None = None,
     ) -> None:
-        received = self.now() if at is None else at
+        received = int(self._seconds() * 1000) if at is None else at
         session.last_activity = received
-        app_data = session.now.app_data
-        entry = Entry(
+        data = session.now.app_data
+        encoded = data.encoded
+        refused = None
+        if kind is not None and (session.refused or session.refused_on_disk is not None):
+            refused = session.refused_to_write()
+        size = len(message) if kind is Kind.EVENTS else len(encoded)
+        entry = _Stamped(
             kind,
             session.handle,
             received,
-            app_data.encoded,
+            encoded,
             self._epoch,
             message,
             first_seq,
@@ -348,24 +368,22 @@ class Intake:
             payload_id,
             instance,
             end_reason,
-            session.refused_to_write() if kind is not None else None,
-            _InFlight(session, app_data, done, kind is None),
+            refused,
+            session=session,
+            data=data,
+            done=done,
+            size=size,
         )
         session.in_flight += 1
         self._in_flight.append(entry)
-        self.in_flight_bytes += entry.size
+        self.in_flight_bytes += size
         self._append(entry)
 
 
-def _give_receipts(entries: Sequence[Entry]) -> None:
+def _give_receipts(entries: Sequence[_Stamped]) -> None:
     for entry in entries:
-        way: _InFlight = entry.context
-        _tell(way.done.callback, Receipt(entry.payload_id, entry.first_seq, entry.count, way.repeated))
-
-
-def _tell(who: Callable[[Any], object], what: Any) -> None:
-    """One who fails on it must not keep it from the others of the commit."""
-    try:
-        who(what)
-    except Exception:  # noqa: BLE001 - whatever it is
-        log.failure("somebody failed on what became of an entry")
+        try:
+            # What is not written itself waits for what was written before.
+            entry.done.callback(Receipt(entry.payload_id, entry.first_seq, entry.count, entry.kind is None))
+        except Exception:  # noqa: BLE001 - whatever it is, it must not keep theirs from the others of the commit
+            log.failure("somebody failed on what became of an entry")

@@ -62,9 +62,10 @@ class LiveSession:
         )
 
     def refused_to_write(self) -> bytes | None:
-        """What is refused, encoded, where the journal was not given it yet: a restart must not forget it."""
-        if not self.refused and self.refused_on_disk is None:
-            return None
+        """What is refused, encoded, where the journal was not given it yet: a restart must not forget it.
+
+        Asked where something is refused, or was.
+        """
         encoded = _encode({instance: ids for instance, ids in self.refused.items() if ids})
         if encoded == self.refused_on_disk:
             return None

@@ -120,6 +120,11 @@ class Leave(Enum):
     CLIENT = "shutdownClient"
     CLOSE = "close"
 
+    @property
+    def end_reason(self) -> EndReason:
+        """Why the session of who said it ends."""
+        return EndReason.CLOSED if self is Leave.CLOSE else EndReason(self.value)
+
 
 class EndReason(Enum):
     """Why a session ended (PROTOCOL, *Names*)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from attrs import define
+from attrs import define, field
 
 MOST = 2**53 - 1
 """The largest whole number that every reader of JSON understands."""
@@ -27,6 +27,11 @@ class Numbers:
     """Blocks (first and last number), rising; the methods are told the last number that was given."""
 
     blocks: list[tuple[int, int]]
+    end: int = field(init=False)
+    """The last number of all."""
+
+    def __attrs_post_init__(self) -> None:
+        self.end = self.blocks[-1][1]
 
     @classmethod
     def any(cls) -> Numbers:
@@ -51,15 +56,10 @@ class Numbers:
         first = self.blocks[-1][0]
         return None if first % BLIND == _place(server) else max(last, first - 1)
 
-    @property
-    def end(self) -> int:
-        """The last number of all."""
-        return self.blocks[-1][1]
-
     def first(self, last: int, count: int) -> int | None:
         """The first of ``count`` numbers in a row above ``last``; None where there are not so many."""
         for first, end in self.blocks:
-            start = max(first, last + 1)
+            start = last + 1 if last >= first else first
             if start + count - 1 <= end:
                 return start
         return None
@@ -74,6 +74,7 @@ class Numbers:
         if self.blocks and self.blocks[-1][1] + 1 == first:
             first = self.blocks.pop()[0]
         self.blocks.append((first, end))
+        self.end = end
 
 
 def _place(server: str) -> int:

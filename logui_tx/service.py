@@ -151,7 +151,7 @@ class LoguiService(Service):
             folder, settled, compression=settings.compression, commit_delay=settings.commit_delay
         )
         deliveries = Deliveries(self._reactor, folder, settings.sink, journal.append)
-        intake = Intake(self._reactor, TurnGatherer(self._reactor, journal.append).append, limits)
+        intake = Intake(self._reactor, TurnGatherer(self._reactor, journal.append_all).append, limits)
         lost = journal.start(intake.now())
         if lost:
             log.warn("{lost} sessions were left open by a crash and are closed as lost", lost=lost)

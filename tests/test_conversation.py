@@ -205,6 +205,15 @@ class ListeningTests(ConversationTestCase):
         self.settle()
         self.assertEqual(self.peer.heard, ["201 #1", "401", "201", "403", "201 #1"])
 
+    def test_what_is_answered_at_once_waits_for_what_came_before(self) -> None:
+        self.events(1)
+        self.settle()
+        self.events(2)
+        self.events(1)
+        self.assertEqual(self.peer.heard, ["201 #1"])
+        self.settle()
+        self.assertEqual(self.peer.heard, ["201 #1", "201 #2", "201 #1"])
+
     def test_the_fifth_hit_comes_after_what_is_in_flight(self) -> None:
         self.events(1)
         for _ in range(5):
@@ -302,57 +311,6 @@ class ShutdownTests(ConversationTestCase):
         self.assertEqual(self.peer.heard, ["501", "201 #1"])
         self.assert_ended("serverShutdown")
         self.assertEqual(self.peer.heard, ["501", "201 #1", "201 #2", 1001])
-
-
-class FlowTests(ConversationTestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.begin()
-
-    def test_paused_past_the_limit_until_half(self) -> None:
-        self.events(filler="x" * 500)
-        self.assertFalse(self.peer.paused)
-        self.events(filler="x" * 500)
-        self.assertTrue(self.peer.paused)
-        self.events()
-        self.settle(1)
-        self.assertTrue(self.peer.paused)
-        self.settle(1)
-        self.assertFalse(self.peer.paused)
-
-    def test_what_waits_for_admission_counts(self) -> None:
-        self.peer, self.talk = self.connect()
-        self.hello()
-        self.events(filler="x" * 1000)
-        self.assertTrue(self.peer.paused)
-        self.settle()
-        self.assertTrue(self.peer.paused)
-        self.settle(error=FULL)
-        self.assertFalse(self.peer.paused)
-
-    def congest(self) -> None:
-        """Another connection has too much in flight."""
-        mine, self.talk = self.talk, self.connect()[1]
-        self.hello()
-        self.settle()
-        self.events(filler="x" * 5000)
-        self.talk = mine
-
-    def test_paused_while_all_is_congested(self) -> None:
-        self.congest()
-        self.assertFalse(self.peer.paused)
-        self.events()
-        self.assertTrue(self.peer.paused)
-        self.settle(1)
-        self.assertFalse(self.peer.paused)
-
-    def test_congested_and_past_its_own_limit(self) -> None:
-        self.congest()
-        self.events(filler="x" * 600)
-        self.settle(1)
-        self.assertTrue(self.peer.paused)
-        self.settle(1)
-        self.assertFalse(self.peer.paused)
 
 
 class CrashTests(ConversationTestCase):

@@ -13,7 +13,7 @@ def entry(n: int) -> Entry:
 class TurnGathererTests(SynchronousTestCase):
     def test_entries_go_on_together_in_order_when_the_turn_ends(self) -> None:
         clock, passed = Clock(), []
-        gatherer = TurnGatherer(clock, passed.append)
+        gatherer = TurnGatherer(clock, passed.extend)
         entries = [entry(n) for n in range(3)]
         for each in entries:
             gatherer.append(each)
@@ -23,7 +23,7 @@ class TurnGathererTests(SynchronousTestCase):
 
     def test_every_turn_is_passed_on_once(self) -> None:
         clock, passed = Clock(), []
-        gatherer = TurnGatherer(clock, passed.append)
+        gatherer = TurnGatherer(clock, passed.extend)
         for n in range(3):
             gatherer.append(entry(n))
             clock.advance(0)

@@ -109,6 +109,36 @@ class StampTests(IntakeTestCase):
         self.assertEqual(len(self.waiting), 1)
 
 
+class BorneDataTests(IntakeTestCase):
+    """Where events bear their data themselves."""
+
+    def force(self, borne: bytes, **more: Any) -> bytes:
+        self.intake.put_in_force(self.session, borne, **{"before": None, "updated": False, **more})
+        return self.session.now.app_data.encoded
+
+    def test_what_is_borne_is_in_force(self) -> None:
+        self.change(a=b"1")
+        self.assertEqual(self.force(b'{"b":2}', before=b'{"c":3}'), b'{"b":2}')
+        self.assertEqual([entry.kind for entry in self.waiting], [Kind.CHANGED, Kind.CHANGED])
+        self.force(b'{"b":2}')
+        self.assertEqual(len(self.waiting), 2)
+
+    def test_updated_among_them(self) -> None:
+        """The first were made before: under what this page bore then, or what was in force."""
+        self.change(a=b"1")
+        self.store()
+        self.assertEqual(self.force(b'{"b":2}', updated=True), b'{"a":1}')
+        self.assertEqual(self.force(b'{"b":2}', updated=True, before=b'{"c":3}'), b'{"c":3}')
+
+    def test_updated_in_the_first(self) -> None:
+        self.assertEqual(self.force(b'{"b":2}', updated=True, before=b'{"c":3}'), b'{"b":2}')
+
+    def test_too_much(self) -> None:
+        self.intake = self.make(max_app_data=12)
+        self.assertRaises(BadRequest, self.force, b'{"a":"123456"}')
+        self.assertFalse(self.waiting)
+
+
 class RepeatTests(IntakeTestCase):
     def test_stored_is_acknowledged_at_once(self) -> None:
         self.store(3, events=2)

@@ -12,6 +12,7 @@ import msgpack
 from twisted.trial.unittest import SynchronousTestCase
 
 from logui_tx.errors import DataFolderUnusable, NotStored
+from logui_tx.journal import handover
 from logui_tx.journal import writer as writer_module
 from logui_tx.journal.entry import Entry, SessionHandle, SessionRow
 from logui_tx.journal.schema import FILE, open_reader
@@ -202,7 +203,7 @@ class CommitTests(WriterTestCase):
         self.assertEqual(self.read("SELECT count(*) FROM instance"), [(0,)])
 
     def test_a_commit_has_an_end(self) -> None:
-        self.patch(writer_module, "MAX_COMMIT", 10)
+        self.patch(handover, "MAX_COMMIT", 10)
         handle = self.session()
         big = [self.events(handle, 1 + 2 * n, b"123456") for n in range(3)]
         changes = [self.entry(Kind.CHANGED, handle, app_data=b'{"a":%d}' % (100 + n)) for n in range(3)]
@@ -216,7 +217,7 @@ class CommitTests(WriterTestCase):
         self.writer.stop()
         naps: queue.SimpleQueue[float] = queue.SimpleQueue()
         awake = threading.Event()
-        self.patch(writer_module.time, "sleep", lambda seconds: (naps.put(seconds), awake.wait(30)))
+        self.patch(handover.time, "sleep", lambda seconds: (naps.put(seconds), awake.wait(30)))
         self.writer = self.open(commit_delay=0.25)
         handle = self.session()
         entries = [self.entry(Kind.OPENED, handle), self.events(handle, 1), self.events(handle, 3)]

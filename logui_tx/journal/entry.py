@@ -56,7 +56,7 @@ class Entry(msgspec.Struct, eq=False):
     ``epoch`` numbers the times at which the intake began anew after a failure: an entry of an epoch that
     has failed is refused, because it was stamped on top of what did not get stored.
     ``refused`` is given where that changed: by instance, the payloadIDs that have to come again, encoded.
-    ``context`` is the intake's own and comes back with the entry.
+    ``context`` is its maker's own and comes back with the entry.
     """
 
     kind: Kind | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -16,9 +16,9 @@ class TurnGatherer:
     commit the first alone, and every commit costs as much as many payloads.
     """
 
-    def __init__(self, clock: IReactorTime, append: Callable[[Entry], None]) -> None:
+    def __init__(self, clock: IReactorTime, append: Callable[[Sequence[Entry]], None]) -> None:
         self._clock = clock
-        self._append = append
+        self._pass_on_to = append
         self._entries: list[Entry] = []
 
     def append(self, entry: Entry) -> None:
@@ -29,5 +29,4 @@ class TurnGatherer:
 
     def _pass_on(self) -> None:
         entries, self._entries = self._entries, []
-        for entry in entries:
-            self._append(entry)
+        self._pass_on_to(entries)

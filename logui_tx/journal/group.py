@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 from attrs import define, field
 
 from logui_tx.journal.entry import SessionHandle
 from logui_tx.journal.segment import Record
 
 
-@define
-class Progress:
+class Progress(msgspec.Struct, gc=False):
     """What a commit adds to a session."""
 
     last_activity: int

@@ -7,10 +7,8 @@ not write it says, takes back in its own state, and tries again with the next en
 from __future__ import annotations
 
 import os
-import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,15 +19,13 @@ from logui_tx.errors import CorruptSegment, DataFolderUnusable, NotStored
 from logui_tx.journal import schema
 from logui_tx.journal.entry import Entry
 from logui_tx.journal.group import Group, Progress
+from logui_tx.journal.handover import Handover
 from logui_tx.journal.segment import Kind, Record, SegmentReader, SegmentWriter, pack_sessions
 
 log = Logger()
 
 Settled = Callable[[Sequence[Entry], NotStored | None], None]
 """Told of entries that are committed, or refused with the reason; called in the writer's thread."""
-
-MAX_COMMIT = 16 * 1024 * 1024
-"""The entries of one commit hold about this many bytes at most, so that memory and latency stay bounded."""
 
 _PROBE_INTERVAL = 1.0
 _PROBE = "-" * 65_536
@@ -57,9 +53,9 @@ _UPSERT_INSTANCE = (
 
 
 class JournalWriter:
-    """Owns the writing connection. :meth:`append` may be called from the reactor's thread only.
+    """Owns the writing connection. Entries may be appended from one thread only, the reactor's.
 
-    ``commit_delay`` (seconds) gathers entries for so long before each commit; 0 commits at once.
+    ``commit_delay`` (seconds) gathers entries for so long before a commit; 0 commits at once.
     """
 
     def __init__(
@@ -68,9 +64,8 @@ class JournalWriter:
         self.data_dir = data_dir
         self.failing: str | None = None
         self._settled = settled
-        self._delay = commit_delay
         self._segments = SegmentWriter(compression)
-        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._waiting = Handover(commit_delay)
         self._failed_epoch = -1
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._connection: sqlite3.Connection
@@ -115,23 +110,26 @@ class JournalWriter:
 
     def append(self, entry: Entry) -> None:
         """Have the entry written; it is settled in the order of the calls."""
-        self._queue.put(entry)
+        self._waiting.put((entry,))
+
+    def append_all(self, entries: Sequence[Entry]) -> None:
+        """As :meth:`append`, of each."""
+        self._waiting.put(entries)
 
     def stop(self) -> None:
         """Write everything that waits and close the journal; blocks until that is done. Idempotent."""
         if self._thread.is_alive():
-            self._queue.put(None)
+            self._waiting.close()
             self._thread.join()
 
     # --- the thread
 
     def _run(self) -> None:
-        stopping = False
-        while not stopping:
-            group, stopping = self._next_group()
+        while not self._waiting.done:
+            group = self._waiting.group(_PROBE_INTERVAL if self.failing else None)
             if group:
                 self._settle(group)
-            elif self.failing and not stopping:
+            elif self.failing and not self._waiting.closed:
                 self._probe()
         try:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -139,35 +137,15 @@ class JournalWriter:
             log.warn("the journal's log could not be folded in: {error}", error=error)
         self._connection.close()
 
-    def _next_group(self) -> tuple[list[Entry], bool]:
-        """Wait for an entry, then take what else is there; True with it when the thread is to end."""
-        try:
-            entry = self._queue.get(timeout=_PROBE_INTERVAL if self.failing else None)
-        except queue.Empty:
-            return [], False
-        if entry is None:
-            return [], True
-        if self._delay:
-            time.sleep(self._delay)
-        group, size = [entry], entry.size
-        while size < MAX_COMMIT:
-            try:
-                entry = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if entry is None:
-                return group, True
-            group.append(entry)
-            size += entry.size
-        return group, False
-
     def _settle(self, entries: list[Entry]) -> None:
-        fresh = [entry for entry in entries if entry.work or entry.epoch > self._failed_epoch]
-        stale = [entry for entry in entries if not entry.work and entry.epoch <= self._failed_epoch]
-        if stale:
-            self._settled(stale, NotStored(self.failing or "an earlier write failed"))
-        if not fresh:
-            return
+        fresh = entries
+        if self._failed_epoch >= 0:
+            fresh = [entry for entry in entries if entry.work or entry.epoch > self._failed_epoch]
+            stale = [entry for entry in entries if not entry.work and entry.epoch <= self._failed_epoch]
+            if stale:
+                self._settled(stale, NotStored(self.failing or "an earlier write failed"))
+            if not fresh:
+                return
         try:
             self._commit(fresh)
         except Exception as error:  # noqa: BLE001 - whatever it is, the clients must be told and the thread go on
@@ -210,30 +188,26 @@ class JournalWriter:
         assert kind is not None
         if not handle.open or entry.app_data != handle.app_data:
             self._bring_up_to_date(group, entry)
-        number = handle.number
+        number, version, received = handle.number, handle.version, entry.received
         assert number is not None
+        message, first_seq, count = entry.message, entry.first_seq, entry.count
+        size = len(message)
         group.records.append(
-            Record(
-                kind,
-                number,
-                entry.received,
-                handle.version,
-                entry.first_seq,
-                entry.count,
-                len(entry.message),
-                entry.clock_offset,
-            )
+            Record(kind, number, received, version, first_seq, count, size, entry.clock_offset)
         )
         progress = group.progress.get(number)
         if progress is None:
-            progress = group.progress[number] = Progress(entry.received, handle.version)
-        progress.last_activity = max(progress.last_activity, entry.received)
-        progress.version = handle.version
-        if entry.message:
-            group.messages.append(entry.message)
-            progress.events += entry.count
-            progress.size += len(entry.message)
-            progress.last_seq = max(progress.last_seq, entry.first_seq + entry.count - 1)
+            progress = group.progress[number] = Progress(received, version)
+        elif received > progress.last_activity:
+            progress.last_activity = received
+        progress.version = version
+        if message:
+            group.messages.append(message)
+            progress.events += count
+            progress.size += size
+            last_seq = first_seq + count - 1
+            if last_seq > progress.last_seq:
+                progress.last_seq = last_seq
         if entry.payload_id is not None:
             group.instances[number, entry.instance] = entry.payload_id
         if entry.refused is not None:

@@ -9,7 +9,8 @@ from types import TracebackType
 
 from logui_tx.errors import JournalError, NotStored
 from logui_tx.journal.entry import Entry
-from logui_tx.journal.writer import MAX_COMMIT, JournalWriter
+from logui_tx.journal.handover import MAX_COMMIT
+from logui_tx.journal.writer import JournalWriter
 
 _COST = 512
 """What an entry itself is taken to hold in memory."""
