@@ -109,10 +109,14 @@ static void turn(Run *run, int timeout) {
     }
 }
 
+/* Between two messages of an open loop; whole, as the clock has it: a fraction would add up, and messages would be
+   sent before they are due. */
+static uint64_t gap_ns(void) { return rate > 0 ? (uint64_t)(1e9 / rate) : 0; }
+
 /* The clock of an open loop: each of its ticks makes one message due, on the connections in turn. */
 static int ticker(Run *run) {
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    uint64_t gap = (uint64_t)(1e9 / rate);
+    uint64_t gap = gap_ns();
     struct itimerspec every = {{(time_t)(gap / 1000000000u), (long)(gap % 1000000000u)}, {0, 1}};
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     timerfd_settime(timer, 0, &every, NULL);
@@ -127,7 +131,7 @@ typedef struct {
 static Measured measure(Run *run, Connection *all) {
     uint64_t start = now_ns(), begin = start + (uint64_t)(warm_up * 1e9), finish = begin + (uint64_t)(seconds * 1e9);
     uint64_t ticks = 0, answered = 0, bytes = 0;
-    double gap = rate > 0 ? 1e9 / rate : 0;
+    uint64_t gap = gap_ns();
     Measured done = {0};
     int timer = rate > 0 ? ticker(run) : -1;
     if (!idle && run->closed_loop)
@@ -142,7 +146,7 @@ static Measured measure(Run *run, Connection *all) {
         uint64_t more = 0;
         if (timer >= 0 && read(timer, &more, sizeof more) != sizeof more) more = 0;
         for (; more; more--, ticks++) {
-            uint64_t due = start + (uint64_t)((double)ticks * gap);
+            uint64_t due = start + ticks * gap;
             if (run->measuring && now > due && now - due > done.late) done.late = now - due;
             done.dropped += !connection_due(&all[ticks % (uint64_t)connections], run, due) && run->measuring;
         }
