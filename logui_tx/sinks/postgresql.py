@@ -215,6 +215,10 @@ class PostgreSQLSink:
                 if not may_copy_directly(connection, self._tables):
                     return False
                 _copy_in(connection.cursor(), self._copy_directly, batch, jsonb)
+        except RecordsRefused:
+            # Found out on the way, and by us: it is none of the table's.
+            self._over_stage = False
+            raise
         except psycopg.Error as error:
             if not (error.sqlstate or "").startswith((*_OF_ROWS, *_OF_COPYING)):
                 raise

@@ -86,8 +86,7 @@ class CopyTests(PostgreSQLSinkTestCase):
             with self.assertRaisesRegex(RecordsRefused, "64 bits"):
                 await sink.write(make_batch(bad))
             self.assertEqual(self.ask("SELECT count(*) FROM logui_events"), [(0,)])
-        await sink.write(make_batch(records))
-        self.assertEqual(self.ask("SELECT count(*), max(seq) FROM logui_events"), [(500, 500)])
+        await self.assert_directly(sink, True)
 
     async def test_columns_of_other_types(self) -> None:
         """As which binary rows would be misread."""
