@@ -13,13 +13,13 @@ def entry(n: int) -> Entry:
 class TurnGathererTests(SynchronousTestCase):
     def test_entries_go_on_together_in_order_when_the_turn_ends(self) -> None:
         clock, passed = Clock(), []
-        gatherer = TurnGatherer(clock, passed.extend)
+        gatherer = TurnGatherer(clock, passed.append)
         entries = [entry(n) for n in range(3)]
         for each in entries:
             gatherer.append(each)
         self.assertEqual(passed, [])
         clock.advance(0)
-        self.assertEqual(passed, entries)
+        self.assertEqual(passed, [entries])
 
     def test_every_turn_is_passed_on_once(self) -> None:
         clock, passed = Clock(), []

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from logui_tx.web import poll
-from logui_tx.web.poll import _FEW, _LOOKS, Readers
+from logui_tx.web.poll import _FEW, _LOOKS, _SOON, Readers
 
 
 class Heard(Protocol):
@@ -168,6 +168,7 @@ class ReadersTests(TestCase):
 
     async def test_who_sends_while_others_are_read_is_read_in_the_same_turn(self) -> None:
         self.assertGreater(_LOOKS, 1)
+        self.patch(poll, "monotonic", lambda: 0.0)
         pairs = [await self.connect() for _ in range(5)]
         turns: list[int] = []
         do_read = self.readers.doRead
@@ -291,11 +292,13 @@ class LookTests(SynchronousTestCase):
         self.assertEqual(self.turn(all_of_them[1:], []), 0)
 
     def test_a_long_look_is_the_last(self) -> None:
-        def take_long(_data: bytes) -> None:
-            self.moment += 1.0
+        for seconds, left in ((_SOON * 0.9, 0), (_SOON * 1.1, 1)):
 
-        self.transports[1].dataReceived = take_long  # type: ignore[method-assign]
-        self.assertEqual(self.turn([(1, select.EPOLLIN)], []), 1)
+            def take_long(_data: bytes, seconds: float = seconds) -> None:
+                self.moment += seconds
+
+            self.transports[1].dataReceived = take_long  # type: ignore[method-assign]
+            self.assertEqual(self.turn([(1, select.EPOLLIN)], []), left)
 
     def test_an_error_alone(self) -> None:
         self.turn([(1, select.EPOLLHUP), (2, select.EPOLLIN)], [])

@@ -26,7 +26,7 @@ UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What msgspec raises for what is not JSON, or not of the expected kind."""
 
 Time = Annotated[int, Meta(ge=0, le=MAX_TIME)] | float | str
-"""As what msgspec reads a time; a whole number below 0 may be one too, and is read the long way."""
+"""As what msgspec reads a time; a whole number below 0 may be one too: its message is read the long way."""
 
 # A number from here on is a time in ms, whatever more the rules of times.py say.
 _SURELY_MILLISECONDS = 10**12

@@ -21,7 +21,8 @@ _size = attrgetter("size")
 class Handover:
     """:meth:`put` and :meth:`close` are for one thread, all else for the other.
 
-    ``delay`` (seconds) gathers entries for so long where there were none.
+    ``delay`` (seconds) gathers entries for so long before each group, but for one that only takes the rest of
+    what was too much for the last.
     """
 
     def __init__(self, delay: float) -> None:

@@ -74,8 +74,8 @@ _RECENT = {"hash_log": 11, "min_match": 6}
 """In so small a table only what was last seen stays. Events are most like those just before them: with the
 larger one that is level 1's own, most blocks are larger, and take longer."""
 _LONG = 1 << 17
-"""From so many bytes on, those of zstd's own blocks, the dictionary would save a hundredth, and take a fifth
-more time."""
+"""From so many bytes on, those of zstd's own blocks, the dictionary would save a few hundredths, less and
+less, and take a tenth more time."""
 
 _LENGTH = struct.Struct("<I")
 _HEAD = struct.Struct("<cII")
