@@ -95,13 +95,16 @@ class DeliveryTestCase(SynchronousTestCase):
             SinkOptions("sink", **{**self.options, **options}),
             self.sink,
             Stepping(steps or [], self.in_thread, now),
-            DirectSource(self.connection),
+            self.source(),
             self.save,
             begin or Position(),
         )
         delivery.start()
         self.addCleanup(lambda: self.successResultOf(Deferred.fromCoroutine(delivery.stop())))
         return delivery
+
+    def source(self) -> DirectSource:
+        return DirectSource(self.connection)
 
     def in_thread(self, do: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return execute(do, *arguments)

@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from logui_tx.delivery import told
+from logui_tx.delivery.ahead import ReadAhead
 from logui_tx.delivery.halving import halves
 from logui_tx.delivery.passage import Passage
 from logui_tx.delivery.progress import Progress
@@ -74,6 +75,7 @@ class SinkDelivery:
         self._sink = StatefulSink(sink, options.kind)
         self._steps = steps
         self._source = source
+        self._ahead = ReadAhead(source, options.batch, options.batch_bytes)
         self._save = save
         self._begin: Position | None = begin
         self._generation: int | None = None
@@ -183,6 +185,7 @@ class SinkDelivery:
         self._begin = None
         await self._look_at(cursor)
         if cursor.paused:
+            self._ahead.forget()
             return False
         await self._sink.open(cursor.state)
         if not cursor.retry:
@@ -191,7 +194,7 @@ class SinkDelivery:
         due = cursor.retry and cursor.pending is None and self._clock.seconds() >= self._letters_at
         retried = due and await self._retry_letters()
         self._news = False
-        reading = await self._source.read(cursor, self._options.batch, self._options.batch_bytes)
+        reading = await self._ahead.read(cursor)
         if reading is None:
             if not self._news:
                 self.progress.behind, self.progress.oldest = 0, None
@@ -200,6 +203,8 @@ class SinkDelivery:
             return retried
         self._counted = 0
         self.progress.oldest = reading.received or self.progress.oldest
+        if self.progress.behind >= reading.events + self._options.batch:  # sooner it would be a small one
+            self._ahead.begin(cursor, reading.batch.after)
         batch, dead = await self._steps.batch(reading.batch)
         if dead:
             log.warn("steps before the sink {sink} failed on {n} records", sink=self.name, n=len(dead))
@@ -320,6 +325,7 @@ class SinkDelivery:
     def _failed(self, why: BaseException) -> None:
         """Note it, and when to try again."""
         self._attempt += 1
+        self._ahead.forget()
         self._troubled(why)
         # In proportion, so that sinks of many servers do not come at once, nor later than they may.
         delay = self._delay(self._attempt - 1) * uniform(0.5, 1.0)  # noqa: S311

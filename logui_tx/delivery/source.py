@@ -63,10 +63,13 @@ class DeliverySource:
                     reading,
                     cursors.letters_between(self._opened(), cursor.name, cursor.position, cursor.pending),
                 )
-            stretch = tail.read(cursor.position, most, most_bytes)
-            return None if stretch.after == stretch.first else _reading(stretch)
+            return _read_on(tail, cursor.position, most, most_bytes)
 
         return self._ask(read)
+
+    def read_from(self, first: Position, most: int, most_bytes: int) -> Deferred[Reading | None]:
+        """Fires with what stands from ``first`` on; None where there is nothing."""
+        return self._ask(lambda tail: _read_on(tail, first, most, most_bytes))
 
     def dead_letters(self, name: str, most: int) -> Deferred[list[DeadLetter]]:
         """Fires with some that are to be offered again."""
@@ -128,6 +131,11 @@ class DeliverySource:
         if self._connection is None:
             self._connection = open_reader(self._data_dir)
         return self._connection
+
+
+def _read_on(tail: JournalTail, first: Position, most: int, most_bytes: int) -> Reading | None:
+    stretch = tail.read(first, most, most_bytes)
+    return None if stretch.after == stretch.first else _reading(stretch)
 
 
 def _reading(stretch: Stretch) -> Reading:

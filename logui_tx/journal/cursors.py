@@ -22,7 +22,8 @@ MAX_REASON = 500
 _LETTER = "segment, event, session, at, reason, number, retry"
 _COLUMNS = (
     "name, segment, event, pending_segment, pending_event, state, generation, paused, delivered, trouble,"
-    " trouble_since, dead_letters, EXISTS (SELECT 1 FROM dead_letter WHERE sink = name AND retry)"
+    " trouble_since, dead_letters, EXISTS (SELECT 1 FROM dead_letter WHERE sink = name AND retry),"
+    " coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'erasures'), 0)"
 )
 
 
@@ -32,6 +33,7 @@ class Cursor:
 
     ``pending`` is the end of a batch that may have been written; it begins at ``position``. ``retry`` tells
     whether some of the ``dead_letters`` are to be offered again. ``trouble_since`` in UNIX ms.
+    ``erasures`` counts what was deleted from the journal: what was read before may hold it.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Cursor:
     trouble_since: int | None
     dead_letters: int
     retry: bool
+    erasures: int
 
 
 @frozen
@@ -307,9 +310,11 @@ def position_at(connection: sqlite3.Connection, moment: int) -> Position:
 def _cursor(row: tuple[Any, ...]) -> Cursor:
     name, segment, event, pending_segment, pending_event, state, generation, paused, *rest = row
     pending = None if pending_segment is None else Position(pending_segment, pending_event)
-    delivered, trouble, since, dead, retry = rest
+    delivered, trouble, since, dead, retry, erasures = rest
     place, paused, retry = Position(segment, event), bool(paused), bool(retry)
-    return Cursor(name, place, pending, state, generation, paused, delivered, trouble, since, dead, retry)
+    return Cursor(
+        name, place, pending, state, generation, paused, delivered, trouble, since, dead, retry, erasures
+    )
 
 
 def _text(reason: str) -> str:

@@ -20,6 +20,11 @@ from logui_tx.journal.schema import open_journal, transaction
 from logui_tx.journal.segment import Kind, Record, SegmentReader, SegmentWriter, sessions_of, slices
 
 _PAGE = 256
+# Whoever has read something, and not yet passed it on, reads it again.
+_COUNT = (
+    "INSERT INTO meta VALUES ('erasures', '1')"
+    " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+)
 # One statement a table; the table of identities comes last, so that nothing is orphaned.
 _DELETE = (
     "DELETE FROM app_data WHERE session = ?",
@@ -64,6 +69,7 @@ def erase_session(data_dir: Path, session_id: str) -> Erasure:
                 if not _segments(connection, number, at):
                     for statement in _DELETE:
                         connection.execute(statement, (number,))
+                    connection.execute(_COUNT)
                     # A reason may quote what was refused.
                     connection.execute("DELETE FROM dead_letter WHERE session = ?", (session_id,))
                     break
@@ -126,6 +132,7 @@ def _rewrite(connection: sqlite3.Connection, segment: int, number: int) -> bool:
         return False
     block = SegmentWriter().block(*_without(records, messages, number))
     connection.execute("UPDATE segment SET block = ? WHERE id = ?", (block, segment))
+    connection.execute(_COUNT)
     return True
 
 
