@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from logui_tx.answer import Answer
 from logui_tx.errors import BadRequest, HandshakeRefused, LoguiError, NotStored, Refusal
+from logui_tx.flow import Flow
 from logui_tx.intake import Intake
 from logui_tx.interfaces import IDialect, IPeer
 from logui_tx.model import (
@@ -66,8 +67,8 @@ class Conversation:
         self._sending: IDelayedCall | None = None
         self._leaving: Leave | None = None
         self._answers: deque[Answer] | None = None
-        self._unacknowledged = 0
-        self._paused, self._hits = False, 0
+        self._flow = Flow(peer, intake, limits.max_unacknowledged)
+        self._hits = 0
         self._end_reason: EndReason | None = None
         self._timer: IDelayedCall | None = clock.callLater(limits.handshake_timeout, self._expired)
         self._held = self._asking = self._gone = False
@@ -172,12 +173,12 @@ class Conversation:
         if self._inbox is None:
             self._inbox = deque()
         self._inbox.append((message, binary))
-        self._more(len(message))
+        self._flow.more(len(message))
 
     def _empty_inbox(self) -> None:
         while self._inbox and not self._held:
             message, binary = self._inbox.popleft()
-            self._less(len(message))
+            self._flow.less(len(message))
             self._stage.message(message, binary)
 
     def take(self, message: bytes, binary: bool) -> None:
@@ -226,7 +227,7 @@ class Conversation:
                 answers.popleft()
                 if message is not None:
                     self._peer.send(message)
-                self._less(answer.size)
+                self._flow.less(answer.size)
                 if answers:
                     self._send_ready()
             else:
@@ -290,7 +291,7 @@ class Conversation:
             self._answers = deque()
         self._answers.append(answer)
         if answer.size:
-            self._more(answer.size)
+            self._flow.more(answer.size)
         return answer
 
     def _fulfil(self, answer: Answer, reply: Reply) -> None:
@@ -305,7 +306,8 @@ class Conversation:
                 self._send_soon(ready)
             else:
                 self.send(ready)
-            self._less(size)
+            if size:
+                self._flow.less(size)
 
     def _send_soon(self, reply: Reply) -> None:
         """At the end of this turn, unless the next of its kind comes before: a commit brings many at once."""
@@ -330,32 +332,7 @@ class Conversation:
             self._peer.close(reply.close)
             # What came after is not for us; the client's half of the goodbye stands behind it.
             self._inbox = None
-            self._unacknowledged = 0
-            self._resume_if_clear()
-
-    def _more(self, size: int) -> None:
-        """Past the limit of what is unacknowledged, stop reading; half of it later, go on."""
-        self._unacknowledged += size
-        if not self._paused:
-            congested = self._intake.congested
-            if congested or self._unacknowledged > self._limits.max_unacknowledged:
-                self._paused = True
-                self._peer.pause()
-                if congested:
-                    self._intake.when_clear(self._resume_if_clear)
-
-    def _less(self, size: int) -> None:
-        self._unacknowledged -= size
-        if self._paused:
-            self._resume_if_clear()
-
-    def _resume_if_clear(self) -> None:
-        if self._paused and self._unacknowledged <= self._limits.max_unacknowledged // 2:
-            if self._intake.congested:
-                self._intake.when_clear(self._resume_if_clear)
-            else:
-                self._paused = False
-                self._peer.resume()
+            self._flow.forget()
 
     # --- endings
 

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from logui_tx.app_data import AppData
 from logui_tx.errors import BadRequest, NotStored
+from logui_tx.flow import messages
 from logui_tx.journal.entry import Entry
 from logui_tx.journal.segment import Kind
 from logui_tx.live_session import LiveSession
@@ -72,6 +73,7 @@ class Intake:
         self.publish: Publish | None = None
         self.more_numbers: Callable[[LiveSession], None] = lambda _session: None
         self.look_again: Callable[[LiveSession], None] = lambda _session: None
+        self._most_entries = messages(limits.max_in_flight)
         self._seconds = clock.seconds
         self._append = append
         self._limits = limits
@@ -214,7 +216,7 @@ class Intake:
     @property
     def congested(self) -> bool:
         """Whether so much waits for the journal that nothing more should be read."""
-        return self.in_flight_bytes > self._limits.max_in_flight
+        return self.in_flight_bytes > self._limits.max_in_flight or len(self._in_flight) > self._most_entries
 
     def when_clear(self, call: Callable[[], None]) -> None:
         """Call once the congestion is over; once also for who asks again before."""

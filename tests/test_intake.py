@@ -329,6 +329,17 @@ class FlowTests(IntakeTestCase):
         self.settle(error=FULL)
         self.assertEqual(calls, [1])
 
+    def test_congested_by_many_small_ones(self) -> None:
+        """They take more in memory than they bring."""
+        self.intake = self.make(max_in_flight=600_000)
+        for _ in range(1171):
+            self.store(message=b"[]")
+        self.assertFalse(self.intake.congested)
+        self.store(message=b"[]")
+        self.assertTrue(self.intake.congested)
+        self.settle(1)
+        self.assertFalse(self.intake.congested)
+
     def test_large_app_data_counts(self) -> None:
         self.intake = self.make(max_in_flight=1000)
         self.change(a=b'"%s"' % (b"x" * 600))

@@ -49,6 +49,8 @@ class FitsTests(SynchronousTestCase):
     @given(values, st.booleans())
     def test_any_value(self, value: object, ascii_only: bool) -> None:
         text = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+        # Half of a pair that is not escaped is no UTF-8, in texts as in keys.
+        value = json.loads(text.decode("utf-8", "replace"))
         written = as_jsonb(text)
         # What is written has nothing that cannot be read back from a jsonb.
         read = json.loads(written)

@@ -35,6 +35,7 @@ def sink_help(name: str) -> str:
     if maker is None:
         known = ", ".join(scheme for one in makers for scheme in one.schemes)
         raise BadOption(f"help-sink: {name!r} is not known; known are {known}")
+    own = {parameter.name for parameter in maker.parameters}
     return "\n".join(
         [
             f"{', '.join(f'{scheme}:' for scheme in maker.schemes)}  {maker.summary}",
@@ -43,7 +44,7 @@ def sink_help(name: str) -> str:
             *(["", "Its parameters:", *_columns(map(_row, maker.parameters))] if maker.parameters else []),
             "",
             "Parameters of every sink:",
-            *_columns(map(_row, COMMON)),
+            *_columns(_row(parameter) for parameter in COMMON if parameter.name not in own),
         ]
     )
 

@@ -295,11 +295,11 @@ class JournalWriter:
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-        except sqlite3.Error:
+        except Exception:  # noqa: BLE001 - this thread must live, or nobody hears of it
             try:
                 self._connection.close()
                 self._connection = schema.open_journal(self.data_dir)
-            except (sqlite3.Error, DataFolderUnusable) as gone:
+            except Exception as gone:  # noqa: BLE001 - as above
                 log.critical("the journal cannot be opened again: {error}", error=gone)
 
     def _recover(self) -> None:
@@ -313,7 +313,7 @@ class JournalWriter:
             self._close_lost_sessions()
             self._connection.execute("REPLACE INTO meta VALUES ('probe', ?)", (_PROBE,))
             self._connection.execute("DELETE FROM meta WHERE key = 'probe'")
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - as above; no memory is no error of SQLite's
             self._fail(error)
         else:
             self._recover()

@@ -127,6 +127,9 @@ postgresql = LazySinkMaker(
     parameters=(
         Parameter("table", text, "logui_events", "Of the events, maybe with a schema before a dot."),
         Parameter("sessions", text, None, "Table of the sessions, in the same schema."),
+        Parameter("batch", count, "5000", "Most records of a batch, and most sessions.", least=1),
+        Parameter("batch-bytes", size, "4MiB", "About the most bytes of a batch, data included.", least=1),
+        Parameter("connections", count, "2", "Over how many a large batch is copied at once.", least=1),
         Parameter("timeout", duration, "30s", "Longest time for a batch.", least=1),
         *(Parameter(name, text, None, "As libpq has it.") for name in _LIBPQ),
     ),

@@ -1,17 +1,15 @@
 """``postgresql:`` puts events and sessions into tables: a batch is one transaction.
 
 Events are copied into their table. Where some are there already, they are copied into a temporary table, and
-from there those are inserted that are not; so a batch may be written as often as it takes. See
-:mod:`logui_tx.sinks.postgresql_tables` for the tables.
+from there those are inserted that are not; so a batch may be written as often as it takes. A large one is
+copied over several connections, see :mod:`logui_tx.sinks.postgresql_abreast`. The tables are in
+:mod:`logui_tx.sinks.postgresql_tables`.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -26,16 +24,17 @@ from logui_tx.dialects.times import to_iso_8601
 from logui_tx.errors import BadOption, RecordsRefused, SinkAway
 from logui_tx.interfaces import ISink
 from logui_tx.model import Session, SinkBatch, SinkURI
-from logui_tx.postgresql import DEFAULTS, server_options, wrong_encoding
+from logui_tx.postgresql import DEFAULTS, server_options
 from logui_tx.records import device
 from logui_tx.sinks.jsonb import as_jsonb, as_string, holdable
+from logui_tx.sinks.postgresql_abreast import put_abreast
+from logui_tx.sinks.postgresql_link import Link
 from logui_tx.sinks.postgresql_rows import copy_rows
 from logui_tx.sinks.postgresql_tables import (
     copy_directly,
     copy_in,
     insert_events,
     may_copy_directly,
-    prepare,
     put_session,
     read_tables,
 )
@@ -43,10 +42,13 @@ from logui_tx.threads import daemon_pool
 
 _T = TypeVar("_T")
 
-OWN = ("table", "sessions", "timeout")
+OWN = ("table", "sessions", "timeout", "connections")
 """Parameters that are not libpq's."""
 
 _LONGEST_REASON = 300
+_ABREAST = 2000
+"""Rows of a batch from which on it goes over several connections."""
+_ALONE = 100
 # What is wrong with a value quotes it.
 _VALUES = re.compile(r'".*"')
 # SQLSTATEs, or how they begin, of what is wrong with the rows themselves ...
@@ -63,14 +65,11 @@ _HINTS = {
     "42P10": "a table has another form than logui-tx made it with",
     "23502": "a table has another form than logui-tx made it with",
 }
-_WRITABLE = (
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-)
 
 
 @implementer(ISink)
 class PostgreSQLSink:
-    """See :class:`ISink`. One connection, used in a thread of its own."""
+    """See :class:`ISink`. Its connections are used in a thread of its own."""
 
     def __init__(self, uri: SinkURI, reactor: Any) -> None:
         """Raises :class:`BadOption`."""
@@ -82,10 +81,11 @@ class PostgreSQLSink:
         self._copy_directly = copy_directly(self._tables)
         self._copy, self._insert = copy_in(self._tables), insert_events(self._tables)
         self._put = put_session(self._tables)
-        self._connection: psycopg.Connection[Any] | None = None
+        # The first is there always, the others when they are of use.
+        self._links = [Link(self._conninfo, self._tables) for _ in range(parameters["connections"])]
         self._over_stage = False
-        # Of the connection, too: the reactor's thread ends by it what takes too long in the other.
-        self._socket: socket.socket | None = None
+        # So many batches more go over one connection, because several were of no use.
+        self._alone = 0
         self._late = False
         self._busy = 0
         self._pool = daemon_pool("postgresql", 1)
@@ -123,7 +123,7 @@ class PostgreSQLSink:
     def _do(self, work: Callable[[], _T]) -> Deferred[_T]:
         if not self._pool.started:
             self._pool.start()
-        self._late = False
+        self._tell_late(False)
         self._busy += 1
         timer = self._reactor.callLater(self._timeout, self._too_late)
         doing: Deferred[_T] = deferToThreadPool(self._reactor, self._pool, self._told, work)
@@ -137,15 +137,18 @@ class PostgreSQLSink:
         return doing.addBoth(done)
 
     def _too_late(self) -> None:
-        self._late = True
+        self._tell_late(True)
         self._hang_up()
+
+    def _tell_late(self, late: bool) -> None:
+        self._late = late
+        for link in self._links:
+            link.late = late
 
     def _hang_up(self) -> None:
         """Whoever waits for the other end waits no more."""
-        connected = self._socket
-        if connected is not None:
-            with suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
+        for link in self._links:
+            link.hang_up()
 
     def _ended(self, _outcome: object) -> None:
         self._pool.stop()
@@ -173,7 +176,9 @@ class PostgreSQLSink:
             raise SinkAway(f"{_HINTS[state]}: {why}" if state in _HINTS else why) from None
 
     def _write(self, batch: SinkBatch) -> bytes:
-        connection = self._connected()
+        connection = self._links[0].connected()
+        if self._put_abreast(batch, as_jsonb):
+            return b""
         try:
             self._put_in(connection, batch, as_jsonb)
         except psycopg.Error as error:
@@ -193,11 +198,15 @@ class PostgreSQLSink:
                 cursor.execute(self._insert)
                 # Where some were there already, some of the next may be, too.
                 self._over_stage = cursor.rowcount < len(batch.records)
-            if batch.sessions:
-                newest = {session.id: session for session in batch.sessions}
-                cursor.executemany(
-                    self._put, [_session(batch.journal_id, one, jsonb) for one in newest.values()]
-                )
+            self._put_sessions(connection, batch, jsonb)
+
+    def _put_sessions(
+        self, connection: psycopg.Connection[Any], batch: SinkBatch, jsonb: Callable[[bytes], str]
+    ) -> None:
+        if batch.sessions:
+            newest = {session.id: session for session in batch.sessions}
+            rows = [_session(batch.journal_id, one, jsonb) for one in newest.values()]
+            connection.cursor().executemany(self._put, rows)
 
     def _put_directly(
         self, connection: psycopg.Connection[Any], batch: SinkBatch, jsonb: Callable[[bytes], str]
@@ -226,40 +235,48 @@ class PostgreSQLSink:
         self._over_stage = False
         return True
 
-    def _open(self) -> None:
-        self._connected()
+    def _put_abreast(self, batch: SinkBatch, jsonb: Callable[[bytes], str]) -> bool:
+        """Whether the batch is written, over all connections; if not, it is to be written over one.
 
-    def _connected(self) -> psycopg.Connection[Any]:
-        """A connection with the tables ready; a new one where the last was lost."""
-        if self._connection is not None and self._connection.broken:
-            self._disconnect()
-        if self._connection is None:
-            # A pooler between us and the server does not keep prepared statements.
-            connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
-            self._connection = connection
-            self._socket = socket.socket(fileno=os.dup(connection.fileno()))
-            if self._late:
-                self._hang_up()
-            try:
-                why = wrong_encoding(connection)
-                if why is not None:
-                    raise SinkAway(why)
-                # What was taken must outlast a crash; stricter settings stay.
-                connection.execute(_WRITABLE)
-                prepare(connection, self._tables)
-            except BaseException:
-                self._disconnect()
+        As some of it may be there already: a batch that failed where it was ended.
+        """
+        if len(self._links) == 1 or self._over_stage or len(batch.records) < _ABREAST:
+            return False
+        if self._alone:
+            self._alone -= 1
+            return False
+        self._alone = _ALONE
+        try:
+            done = put_abreast(
+                [link.connected() for link in self._links],
+                self._tables,
+                batch,
+                jsonb,
+                lambda connection: self._put_sessions(connection, batch, jsonb),
+            )
+        except RecordsRefused:
+            self._alone = 0
+            raise
+        except (psycopg.Error, SinkAway) as error:
+            if self._links[0].broken:
                 raise
-        return self._connection
+            if isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(
+                (*_OF_ROWS, *_OF_COPYING)
+            ):
+                self._alone, self._over_stage = 0, True
+            for link in self._links[1:]:
+                link.disconnect()
+            return False
+        if done:
+            self._alone = 0
+        return done
+
+    def _open(self) -> None:
+        self._links[0].connected()
 
     def _disconnect(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if self._connection is not None:
-            with suppress(psycopg.Error):
-                self._connection.close()
-            self._connection = None
+        for link in self._links:
+            link.disconnect()
 
 
 def _copy_in(

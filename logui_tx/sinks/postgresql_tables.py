@@ -11,7 +11,7 @@ A record's id, as exports tell it, is ``journal_id || '-' || segment || '-' || p
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from attrs import frozen
@@ -101,6 +101,12 @@ FROM pg_class c WHERE c.oid = %(events)s::regclass
 """  # noqa: S608 - our own
 """Whether a table has its columns with the types of the stage's, and the key."""
 
+_ALONE = """
+AND c.relkind = 'r' AND NOT c.relhastriggers
+AND 1 = (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion))
+"""
+"""Whether, besides, nothing makes a row wait for others that are not written for good yet."""
+
 
 @frozen
 class Tables:
@@ -179,11 +185,25 @@ def may_copy_directly(connection: psycopg.Connection[Any], tables: Tables) -> bo
     Only as it was made: by others a binary row would be misread, and without its key nothing would keep a
     row from being there twice. What of that cannot be, the stage's insertion tells.
     """
+    return _locked_and_looked_at(connection, tables, "", _AS_MADE)
+
+
+def may_copy_abreast(connection: psycopg.Connection[Any], tables: Tables) -> bool:
+    """Whether they may where others of ours do at the same time, and wait for us.
+
+    Raises what psycopg raises where there is something to wait for.
+    """
+    return _locked_and_looked_at(connection, tables, " NOWAIT", _AS_MADE + _ALONE)
+
+
+def _locked_and_looked_at(
+    connection: psycopg.Connection[Any], tables: Tables, how: str, question: LiteralString
+) -> bool:
     # Keeps whoever would change the table waiting. It is the lock that copying takes, so that it need not be
     # raised later; and it looks at nothing yet: what is looked at next is how the table stands with it.
-    connection.execute(tables.statement("LOCK TABLE ONLY {events} IN ROW EXCLUSIVE MODE"))
+    connection.execute(tables.statement(f"LOCK TABLE ONLY {{events}} IN ROW EXCLUSIVE MODE{how}"))
     row = connection.execute(
-        _AS_MADE, {"events": tables.statement("{events}").as_string(connection)}
+        question, {"events": tables.statement("{events}").as_string(connection)}
     ).fetchone()
     return row is not None and bool(row[0])
 

@@ -39,7 +39,7 @@ COMMON = (
     Parameter("retry-max", duration, "1m", "Longest time between two attempts.", least=0.001),
     Parameter("step", text, None, "Done to each record before; may be repeated.", many=True),
 )
-"""What the query of every sink's URI may hold."""
+"""What the query of every sink's URI may hold. A maker that lists one of them has a default of its own."""
 
 
 def one_of(*words: str) -> Callable[[str], str]:

@@ -17,7 +17,8 @@ def freeze(*processes: int) -> None:
 
 
 def thaw(*processes: int) -> None:
-    for process in processes:
+    """The first last: where that is the others' parent, it might forget one that is at its end."""
+    for process in reversed(processes):
         os.kill(process, signal.SIGCONT)
 
 

@@ -99,7 +99,7 @@ class PostgreSQL:
     def kill(self) -> None:
         """Every process of it with -9."""
         if self._process is not None:
-            for process in self._freeze():
+            for process in reversed(self._freeze()):
                 os.kill(process, signal.SIGKILL)
             self._process.wait(60)
             self._process = None

@@ -91,12 +91,14 @@ class TroubleTests(PostgreSQLSinkTestCase):
         self.ask(f"ALTER DATABASE {name} SET synchronous_commit = off")
         sink = self.sink()
         await sink.open(b"")
-        asked = sink._connection.execute("SHOW synchronous_commit").fetchone()
+        asked = sink._links[0].connected().execute("SHOW synchronous_commit").fetchone()
         self.assertEqual(asked, ("on",))
         self.ask(f"ALTER DATABASE {name} SET synchronous_commit = remote_apply")
         sink = self.sink()
         await sink.open(b"")
-        self.assertEqual(sink._connection.execute("SHOW synchronous_commit").fetchone(), ("remote_apply",))
+        self.assertEqual(
+            sink._links[0].connected().execute("SHOW synchronous_commit").fetchone(), ("remote_apply",)
+        )
 
 
 class PostgreSQLChaosTests(SinkChaos, PostgreSQLSinkTestCase):
