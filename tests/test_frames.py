@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from logui_tx.web.frames import MAX_QUICK, QuickWebSocket, text_frame
+from logui_tx.web.frames import AT_ONCE, MAX_QUICK, QuickWebSocket, text_frame
 
 MOST = 70_000
 MASK = b"\x01\x80\xf0\x0f"
@@ -39,6 +39,9 @@ class Quick(QuickWebSocket, Stock):
 
     def receive_text(self, payload: bytes) -> None:
         self.heard.append((bytes(payload), False))
+
+    def put_off(self) -> None:
+        self.consumeData()
 
 
 class FakeSocket:
@@ -219,6 +222,17 @@ class QuickWayTests(SynchronousTestCase):
         server._held = ()
         server.dataReceived(frame(0x81, b"3")[4:])
         self.assertEqual(server.heard, [b"1", b"2", b"3"])
+
+    def test_others_have_their_turn(self) -> None:
+        server = connected(Quick, False)
+        put_off: list[int] = []
+        server.put_off = lambda: put_off.append(len(server.heard))
+        server.dataReceived(b"".join(frame(0x81, b"%d" % n) for n in range(2 * AT_ONCE + 1)))
+        self.assertEqual(put_off, [AT_ONCE])
+        server.dataReceived(frame(0x81, b"last"))
+        server.consumeData()
+        self.assertEqual(put_off, [AT_ONCE, 2 * AT_ONCE])
+        self.assertEqual([body for body, _ in server.heard], [*(b"%d" % n for n in range(201)), b"last"])
 
     def test_any_head_is_understood_or_left(self) -> None:
         self.assertEqual(text_frame(frame(0x81, b"x" * 300), 300), (8, 300))

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.protocol import ClientCreator, Factory, Protocol
-from twisted.internet.testing import MemoryReactor, StringTransport
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -266,7 +266,8 @@ class LookTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.moment = 0.0
         self.patch(poll, "monotonic", lambda: self.moment)
-        self.readers = Readers(MemoryReactor())
+        self.reactor = MemoryReactorClock()
+        self.readers = Readers(self.reactor)
         self.readers._epoll = Scripted()
         self.transports = [Spoken(fd) for fd in range(_FEW)]
         for transport in self.transports:
@@ -276,7 +277,9 @@ class LookTests(SynchronousTestCase):
         """How many looks are left."""
         self.readers._epoll = Scripted(*looks)
         self.readers.doRead()
-        return len(self.readers._epoll.looks)
+        left = len(self.readers._epoll.looks)
+        self.reactor.advance(0)
+        return left
 
     def test_until_there_is_nothing(self) -> None:
         self.assertEqual(self.turn([(1, select.EPOLLIN)], [], [(1, select.EPOLLIN)]), 1)
@@ -304,6 +307,15 @@ class LookTests(SynchronousTestCase):
         self.turn([(1, select.EPOLLHUP), (2, select.EPOLLIN)], [])
         self.assertEqual((self.transports[1].read, self.transports[1].lost), (0, [ConnectionLost]))
         self.assertEqual(self.transports[2].read, 1)
+
+    def test_who_is_lost_keeps_its_descriptor_for_the_turn(self) -> None:
+        """The reactor may have seen something of it, too, and would take a newcomer for it."""
+        self.readers._epoll = Scripted([(1, select.EPOLLHUP)], [])
+        self.readers.doRead()
+        self.assertEqual(self.transports[1].lost, [])
+        self.assertNotIn(self.transports[1], self.readers.getReaders())
+        self.reactor.advance(0)
+        self.assertEqual(self.transports[1].lost, [ConnectionLost])
 
     def test_one_that_is_read_no_more(self) -> None:
         self.transports[2].dataReceived = lambda data: self.readers.removeReader(self.transports[1])  # type: ignore[method-assign]

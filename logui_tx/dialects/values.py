@@ -25,8 +25,9 @@ TOO_LARGE = Close(1009)
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What msgspec raises for what is not JSON, or not of the expected kind."""
 
-Time = Annotated[int, Meta(ge=0, le=MAX_TIME)] | float | str
-"""As what msgspec reads a time; a whole number below 0 may be one too: its message is read the long way."""
+# Below 0 they are seconds.
+Time = Annotated[int, Meta(ge=-MAX_TIME // 1000, le=MAX_TIME)] | float | str
+"""As what msgspec reads a time."""
 
 # A number from here on is a time in ms, whatever more the rules of times.py say.
 _SURELY_MILLISECONDS = 10**12

@@ -31,6 +31,10 @@ MAX_QUICK = _SHORT - 1
 _COPIED = 16_384
 """Below so many bytes a copy costs less than a view."""
 
+AT_ONCE = 100
+"""Frames of one connection in a turn: one read may bring ten thousand empty ones, and others wait."""
+_TURN = range(AT_ONCE)
+
 _SHORT_HEADS = [bytes((_TEXT, size)) for size in range(_SHORT)]
 
 
@@ -58,8 +62,9 @@ def text_frame(data: bytes, most: int) -> tuple[int, int] | None:
 class QuickWebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     """A connection that takes whole text messages and sends short ones by itself.
 
-    A subclass may stop reading by a true ``_held``; it gives :meth:`receive_text` its meaning, and sets
-    ``_plain`` where what its transport's socket sends is what it sends: a stream without TLS.
+    A subclass may stop reading by a true ``_held``; it gives :meth:`receive_text` and :meth:`put_off` their
+    meaning, and sets ``_plain`` where what its transport's socket sends is what it sends: a stream without
+    TLS.
     """
 
     _held: Any = ()
@@ -70,6 +75,10 @@ class QuickWebSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def receive_text(self, payload: bytes) -> None:
         """A text message came; it is valid UTF-8."""
+        raise NotImplementedError
+
+    def put_off(self) -> None:
+        """Others have their turn now: :meth:`consumeData` is to be called in the next."""
         raise NotImplementedError
 
     def dataReceived(self, data: bytes) -> None:
@@ -86,16 +95,19 @@ class QuickWebSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def consumeData(self) -> None:
         # One read may hold many messages, each a thousand times its size once it is inflated: what is held
-        # back stays as it came.
-        if self.state != self.STATE_OPEN:
+        # back stays as it came. Behind a goodbye there is nothing to hold back.
+        if self.state not in (self.STATE_OPEN, self.STATE_CLOSING):
             super().consumeData()
             return
-        while not self._held and self.state != self.STATE_CLOSED:
+        for _ in _TURN:
+            if self.state == self.STATE_CLOSED or (self._held and self.state == self.STATE_OPEN):
+                return
             if self.data and self._take_text():
                 if not self.data:
-                    break
+                    return
             elif not self.processData():
-                break
+                return
+        self.put_off()
 
     def _take_text(self) -> bool:
         """Take the message that the data begins with, if it is of the usual kind."""

@@ -91,7 +91,7 @@ class Readers:
     def connectionLost(self, reason: Failure) -> None:
         """The reactor is at its end, or an error hit the poll itself: with it go all that it read."""
         for transport in self.getReaders():
-            self._lose(transport, reason)
+            self._end(transport, reason)
 
     def doRead(self) -> None:
         """Read from all that have something, as each transport would by itself."""
@@ -127,6 +127,12 @@ class Readers:
             self._lose(transport, Failure(fault))
 
     def _lose(self, transport: Any, reason: Failure) -> None:
+        # Not now: what the reactor has seen of its writing in this turn would be told to whoever gets its
+        # descriptor next, and end that.
+        self.removeReader(transport)
+        self._reactor.callLater(0, self._end, transport, reason)
+
+    def _end(self, transport: Any, reason: Failure) -> None:
         # The transport stops reading and writing itself; nobody here asks to be told of half an end.
         try:
             transport.connectionLost(reason)

@@ -125,8 +125,16 @@ class Socket(QuickWebSocket):
             # What was read before comes first; in a turn of its own, because this may be within a message.
             self.factory.reactor.callLater(0, self._go_on)
 
+    def put_off(self) -> None:
+        self.hold("others")
+        self.factory.reactor.callLater(0, self._others_had_theirs)
+
+    def _others_had_theirs(self) -> None:
+        self._held -= {"others"}
+        self._go_on()
+
     def _go_on(self) -> None:
-        if not self._held and self.state != self.STATE_CLOSED:
+        if self.state == self.STATE_CLOSING or (not self._held and self.state != self.STATE_CLOSED):
             self.consumeData()
         if not self._held and self.state != self.STATE_CLOSED:
             self.transport.resumeProducing()

@@ -10,6 +10,7 @@ from typing import Any
 from logui_tx.dialects.logui04 import LogUI04
 from logui_tx.web import websocket
 from logui_tx.web.client import Closed
+from logui_tx.web.frames import AT_ONCE
 from tests.integration.served import Client, ServedTestCase, event, payload
 
 STORED = {"responseType": "LogUIEventPayloadSuccess", "statusCode": "201"}
@@ -311,6 +312,35 @@ class FrameTests(HostileTestCase):
         client.socket.send_raw(frame(b"", opcode=0))
         self.assertEqual(await client.hear(), STORED)
         await self.assert_unharmed()
+
+    def turns(self) -> list[Any]:
+        """Grows with each time that a connection leaves the rest of what it has for the next turn."""
+        found: list[Any] = []
+        put_off = websocket.Socket.put_off
+        self.patch(websocket.Socket, "put_off", lambda mine: (found.append(mine), put_off(mine)))
+        return found
+
+    async def test_very_many_small_frames_are_taken_in_turns(self) -> None:
+        client = await self.with_bystander()
+        turns = self.turns()
+        text = json.dumps(payload(1)).encode()
+        client.socket.send_raw(frame(b"", opcode=9) * 5_000 + frame(text) + frame(b"", opcode=10) * 5_000)
+        client.socket.send_raw(frame(text))
+        for _ in range(2):
+            self.assertEqual(await client.hear(), STORED)
+        self.assertEqual(len(set(turns)), 1)
+        self.assertGreaterEqual(len(turns), 10_000 // AT_ONCE)
+        await self.assert_unharmed()
+
+    async def test_and_behind_a_goodbye(self) -> None:
+        client = await self.with_bystander()
+        turns = self.turns()
+        pings = frame(b"", opcode=9) * 1_000
+        client.socket.send_raw(frame(b"bad") * 5 + pings + frame(b"\x03\xe8", opcode=8))
+        heard = [(await client.hear())["statusCode"] for _ in range(5)]
+        self.assertEqual(heard, ["401"] * 4 + ["402"])
+        await self.assert_closed(client, 1008)
+        self.assertGreaterEqual(len(turns), 1_000 // AT_ONCE)
 
     async def test_a_frame_byte_by_byte(self) -> None:
         client = await self.with_bystander()
