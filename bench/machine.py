@@ -9,6 +9,8 @@ import re
 import resource
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,6 +41,17 @@ def stay_on(cpu: int) -> None:
     """Keep this process, and those that it starts, on one processor, where there are several."""
     if (os.cpu_count() or 1) > max(SERVER_CPU, CLIENT_CPU):
         os.sched_setaffinity(0, {cpu})
+
+
+@contextmanager
+def anywhere() -> Iterator[None]:
+    """What is started within may run on any processor."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def allow_many_files() -> int:
