@@ -49,6 +49,7 @@ _LONGEST_REASON = 300
 _ABREAST = 2000
 """Rows of a batch from which on it goes over several connections."""
 _ALONE = 100
+"""Batches that go over one connection after several were of no use."""
 # What is wrong with a value quotes it.
 _VALUES = re.compile(r'".*"')
 # SQLSTATEs, or how they begin, of what is wrong with the rows themselves ...
