@@ -52,6 +52,10 @@ class ReadAheadTests(DeliveryTestCase):
     def source(self) -> DirectSource:
         return _CountedSource(self.connection, self.reads)
 
+    def journal_id(self) -> str:
+        (found,) = self.connection.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
+        return str(found)
+
     def go_on(self, batches: int) -> None:
         for _ in range(batches):
             self.held.let_go()
@@ -86,6 +90,20 @@ class ReadAheadTests(DeliveryTestCase):
             self.go_on(1)
         self.assertEqual(set(self.place.sessions) - {"a", "b"}, {f"silent {number}" for number in (0, 1, 2)})
         self.assertEqual(self.numbers(), list(range(14)))
+
+    def test_what_is_deleted_while_dead_letters_are_offered(self) -> None:
+        """Between the look at the cursor and the next batch."""
+        self.place.refused = {f"{self.journal_id()}-1-0"}
+        while self.held._waiting[0][0].first < Position(1, 1):
+            self.go_on(1)
+        self.place.refused.clear()
+        with self.connection:
+            cursors.retry(self.connection, "sink")
+        self.go_on(1)
+        self.assertEqual(self.held._waiting[0][0].first, Position(1, 0))
+        erase_session(self.journal.folder, "a")
+        self.go_on(6)
+        self.assertEqual(sorted(self.numbers()), [0, 1, 3, 5, 7, 9])
 
     def test_an_operator_who_moves_the_cursor(self) -> None:
         with self.connection:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from logui_tx.delivery.source import DeliverySource, Reading
+from logui_tx.errors import JournalError
 from logui_tx.journal.cursors import Cursor
 from logui_tx.model import Position
 
@@ -40,13 +42,17 @@ class ReadAhead:
     def begin(self, cursor: Cursor, first: Position) -> None:
         """Read what will follow when the cursor stands at ``first``."""
         reading = self._source.read_from(first, self._most, self._most_bytes)
-        # It is read again when it is wanted, and whatever is wrong then is told.
-        reading.addErrback(lambda _failure: None)
+        reading.addErrback(_unread)
         self._begun = _Begun(first, cursor.erasures, reading)
 
     def forget(self) -> None:
         """It may be long until it is wanted."""
         self._begun = None
+
+
+def _unread(failure: Failure) -> None:
+    """It is read again when it is wanted, and whatever is wrong then is told."""
+    failure.trap(JournalError)
 
 
 def _holds(begun: _Begun, cursor: Cursor) -> bool:

@@ -42,8 +42,7 @@ log = Logger()
 POLL = 1.0
 """Seconds after which a delivery looks whether operators have done something."""
 
-_FIRST_RETRY = 0.2
-_FACTOR = 2.0
+_FIRST_RETRY, _FACTOR = 0.2, 2.0
 _LETTERS = 10
 
 
@@ -276,6 +275,7 @@ class SinkDelivery:
 
     async def _retry_letters(self) -> bool:
         """Offer dead letters again, each by itself; whether anything became of any."""
+        self._ahead.forget()  # it may take minutes, in which a session may be deleted
         settled = False
         for one in await self._source.dead_letters(self.name, _LETTERS):
             try:

@@ -9,7 +9,7 @@ copied over several connections, see :mod:`logui_tx.sinks.postgresql_abreast`. T
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -249,7 +249,7 @@ class PostgreSQLSink:
         self._alone = _ALONE
         try:
             done = put_abreast(
-                [link.connected() for link in self._links],
+                self._all_connected(),
                 self._tables,
                 batch,
                 jsonb,
@@ -259,18 +259,30 @@ class PostgreSQLSink:
             self._alone = 0
             raise
         except (psycopg.Error, SinkAway) as error:
-            if self._links[0].broken:
+            if self._links[0].broken or self._late:
+                # That is none of the others'; but who was too late goes alone once, with the whole time.
+                self._alone = 1
                 raise
             if isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(
                 (*_OF_ROWS, *_OF_COPYING)
             ):
                 self._alone, self._over_stage = 0, True
-            for link in self._links[1:]:
-                link.disconnect()
-            return False
+            done = False
         if done:
             self._alone = 0
+        else:
+            for link in self._links[1:]:
+                link.disconnect()
         return done
+
+    def _all_connected(self) -> Iterator[psycopg.Connection[Any]]:
+        first, *others = self._links
+        yield first.connected()
+        for link in others:
+            connection = link.connected_soon()
+            if link.server != first.server:
+                raise SinkAway("the name stands for several servers")
+            yield connection
 
     def _open(self) -> None:
         self._links[0].connected()

@@ -9,7 +9,7 @@ in the order of their rows: who reads on behind the last key misses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from itertools import pairwise, zip_longest
 from typing import Any
@@ -24,7 +24,7 @@ from logui_tx.sinks.postgresql_tables import Tables, copy_directly, may_copy_abr
 
 
 def put_abreast(
-    connections: Sequence[psycopg.Connection[Any]],
+    connections: Iterable[psycopg.Connection[Any]],
     tables: Tables,
     batch: SinkBatch,
     jsonb: Callable[[bytes], str],
@@ -32,11 +32,14 @@ def put_abreast(
 ) -> bool:
     """Whether the batch's events are in the table; if not, none is. ``before_the_last`` may write more.
 
+    Of the ``connections`` the next is asked for only where the table allows it.
+
     Raises :class:`RecordsRefused` as :func:`copy_rows`, and what psycopg raises: then some may be there.
     """
     with ExitStack() as unless_done:
-        transactions = []
+        transactions, used = [], []
         for connection in connections:
+            used.append(connection)
             transaction = unless_done.enter_context(ExitStack())
             transaction.enter_context(connection.transaction())
             transactions.append(transaction)
@@ -44,7 +47,7 @@ def put_abreast(
                 return False
         with ExitStack() as copying:
             copies = []
-            for connection in connections:
+            for connection in used:
                 cursor = connection.cursor()
                 # What is written leaves at once: its server has something to do while others are written to.
                 writer = LibpqWriter(cursor, flush_threshold=0)
@@ -53,7 +56,7 @@ def put_abreast(
                 for copy, piece in zip(copies, pieces, strict=True):
                     if piece is not None:
                         copy.write(piece)
-        before_the_last(connections[-1])
+        before_the_last(used[-1])
         for transaction in transactions:
             transaction.close()
     return True

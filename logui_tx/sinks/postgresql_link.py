@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
+from threading import Timer
 from typing import Any
 
 import psycopg
@@ -12,6 +13,11 @@ import psycopg
 from logui_tx.errors import SinkAway
 from logui_tx.postgresql import wrong_encoding
 from logui_tx.sinks.postgresql_tables import Tables, prepare
+
+# Of a name that stands for several, a switch-over may show another one.
+_WHICH = "SELECT pg_postmaster_start_time(), inet_server_addr(), inet_server_port(), current_database()"
+_SOON = 2.0
+"""Seconds."""
 
 _WRITABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
@@ -28,6 +34,8 @@ class Link:
         # Of the connection, too: the reactor's thread ends by it what takes too long in the other.
         self._socket: socket.socket | None = None
         self.late = False
+        self.server: object = None
+        """Equal for connections to the same database of the same server."""
 
     @property
     def broken(self) -> bool:
@@ -55,10 +63,23 @@ class Link:
                 # What was taken must outlast a crash; stricter settings stay.
                 connection.execute(_WRITABLE)
                 prepare(connection, self._tables)
+                self.server = connection.execute(_WHICH).fetchone()
             except BaseException:
                 self.disconnect()
                 raise
         return self._connection
+
+    def connected_soon(self) -> psycopg.Connection[Any]:
+        """As :meth:`connected`, but not to wait for: a pooler may let one in and answer nothing."""
+        if not self.broken:
+            return self.connected()
+        timer = Timer(_SOON, self.hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self.connected()
+        finally:
+            timer.cancel()
 
     def disconnect(self) -> None:
         """Idempotent."""

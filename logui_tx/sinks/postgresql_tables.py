@@ -191,8 +191,10 @@ def may_copy_directly(connection: psycopg.Connection[Any], tables: Tables) -> bo
 def may_copy_abreast(connection: psycopg.Connection[Any], tables: Tables) -> bool:
     """Whether they may where others of ours do at the same time, and wait for us.
 
-    Raises what psycopg raises where there is something to wait for.
+    Raises what psycopg raises where there is something to wait for; later, where it took more than a second.
     """
+    # An index may be locked by itself, and a default or a check may take what locks it likes.
+    connection.execute("SET LOCAL lock_timeout = '1s'")
     return _locked_and_looked_at(connection, tables, " NOWAIT", _AS_MADE + _ALONE)
 
 

@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 
 from logui_tx.errors import RecordsRefused
 from logui_tx.model import Position, Record
+from logui_tx.sinks import postgresql_link
 from logui_tx.testing import make_record
 from logui_tx.testing.sink_contract import make_batch, make_session
 from tests.integration.postgres import PostgreSQL
@@ -187,3 +188,58 @@ class AbreastTests(PostgreSQLSinkTestCase):
         sink = await self.opened()
         await sink.write(batch)
         self.assert_there()
+
+    async def test_a_default_that_takes_a_lock(self) -> None:
+        """Of which nobody knows before: the one that waits for the other gives up after a second."""
+        sink = await self.opened("timeout=60")
+        self.ask(
+            "CREATE TABLE counted AS SELECT 0 AS n; CREATE FUNCTION next_one() RETURNS int LANGUAGE sql AS"
+            " 'UPDATE counted SET n = n + 1 RETURNING n'"
+        )
+        self.ask("ALTER TABLE logui_events ADD COLUMN number int")
+        self.ask("ALTER TABLE logui_events ALTER COLUMN number SET DEFAULT next_one()")
+        self.assertEqual(await self.transactions(sink), 1)
+        self.assertEqual(self.ask("SELECT max(number) FROM logui_events"), [(LARGE,)])
+
+    async def test_a_name_that_stands_for_two_servers(self) -> None:
+        """One may be about to take over from the other: a batch is in one of them."""
+        sink = await self.opened()
+        self.patch(sink._links[1], "connected_soon", lambda: self.elsewhere(sink))
+        self.assertEqual(await self.transactions(sink), 1)
+
+    def elsewhere(self, sink: Any) -> Any:
+        other = PostgreSQL()
+        self.addCleanup(other.remove)
+        other.start()
+        link = sink._links[1]
+        link._conninfo = other.new_database()
+        return link.connected()
+
+    async def test_no_second_one_where_the_first_may_not(self) -> None:
+        sink = await self.opened()
+        self.ask("CREATE UNIQUE INDEX other ON logui_events (session_id, seq, segment)")
+        self.assertEqual(await self.transactions(sink), 1)
+        self.assertTrue(sink._links[1].broken)
+
+    async def test_who_is_let_in_and_hears_nothing(self) -> None:
+        """As by a pooler that has given its one connection away."""
+        sink = await self.opened("timeout=60")
+        self.patch(postgresql_link, "_SOON", 0.2)
+        prepare = postgresql_link.prepare
+        self.patch(
+            postgresql_link,
+            "prepare",
+            lambda connection, tables: (
+                connection.execute("SELECT pg_sleep(50)") and prepare(connection, tables)
+            ),
+        )
+        self.assertEqual(await self.transactions(sink), 1)
+
+    async def test_after_an_outage_it_is_several_again(self) -> None:
+        sink = await self.opened()
+        self.assertEqual(await self.transactions(sink), 2)
+        for link in sink._links:
+            self.ask(f"SELECT pg_terminate_backend({link.connected().info.backend_pid}, 5000)")
+        await self.assert_away(sink.write(make_batch(self.large())))
+        self.assertEqual(await self.transactions(sink), 1)
+        self.assertEqual(await self.transactions(sink), 2)
