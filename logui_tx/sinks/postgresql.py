@@ -258,7 +258,7 @@ class PostgreSQLSink:
         except RecordsRefused:
             self._alone = 0
             raise
-        except (psycopg.Error, SinkAway) as error:
+        except (psycopg.Error, SinkAway, OSError) as error:
             if self._links[0].broken or self._late:
                 # That is none of the others'; but who was too late goes alone once, with the whole time.
                 self._alone = 1

@@ -53,10 +53,10 @@ class Link:
             # A pooler between us and the server does not keep prepared statements.
             connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
             self._connection = connection
-            self._socket = socket.socket(fileno=os.dup(connection.fileno()))
-            if self.late:
-                self.hang_up()
             try:
+                self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+                if self.late:
+                    self.hang_up()
                 why = wrong_encoding(connection)
                 if why is not None:
                     raise SinkAway(why)
