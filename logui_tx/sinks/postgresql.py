@@ -87,7 +87,6 @@ class PostgreSQLSink:
         self._over_stage = False
         # So many batches more go over one connection, because several were of no use.
         self._alone = 0
-        self._late = False
         self._busy = 0
         self._pool = daemon_pool("postgresql", 1)
         self._closed: Deferred[None] | None = None
@@ -141,8 +140,11 @@ class PostgreSQLSink:
         self._tell_late(True)
         self._hang_up()
 
+    @property
+    def _late(self) -> bool:
+        return self._links[0].late
+
     def _tell_late(self, late: bool) -> None:
-        self._late = late
         for link in self._links:
             link.late = late
 
