@@ -1,4 +1,4 @@
-"""``postgresql:`` puts events and sessions into tables: a batch is one transaction.
+"""``postgresql:`` puts events and sessions into tables: a batch is one transaction, a large one several.
 
 Events are copied into their table. Where some are there already, they are copied into a temporary table, and
 from there those are inserted that are not; so a batch may be written as often as it takes. A large one is
@@ -232,7 +232,7 @@ class PostgreSQLSink:
             self._over_stage = False
             raise
         except psycopg.Error as error:
-            if not (error.sqlstate or "").startswith((*_OF_ROWS, *_OF_COPYING)):
+            if not _concerns_copying(error):
                 raise
             return False
         self._over_stage = False
@@ -265,9 +265,7 @@ class PostgreSQLSink:
                 # That is none of the others'; but who was too late goes alone once, with the whole time.
                 self._alone = 1
                 raise
-            if isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(
-                (*_OF_ROWS, *_OF_COPYING)
-            ):
+            if _concerns_copying(error):
                 self._alone, self._over_stage = 0, True
             done = False
         if done:
@@ -292,6 +290,11 @@ class PostgreSQLSink:
     def _disconnect(self) -> None:
         for link in self._links:
             link.disconnect()
+
+
+def _concerns_copying(error: Exception) -> bool:
+    """Whether rows, or what is copied into, were not as they must be: over the stage it may go well."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith((*_OF_ROWS, *_OF_COPYING))
 
 
 def _copy_in(

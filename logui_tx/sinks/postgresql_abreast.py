@@ -2,9 +2,10 @@
 one takes no more than some ten thousand rows a second.
 
 All from one thread, piece by piece in turn. The server does not know that the transactions wait for each
-other here, and would not notice if one could not go on before another ends; so nothing is left to wait for:
-each has its lock at once or none is used, and triggers and other keys may not be there. The transactions end
-in the order of their rows: who reads on behind the last key misses nothing.
+other here, and would not notice if one could not go on before another ends; so there must be nothing to wait
+for: each has its lock at once or none is used, triggers and other keys may not be there, and who waits for a
+lock all the same gives up after a second. The transactions end in the order of their rows: who reads on
+behind the last key misses nothing.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ def put_abreast(
             if not may_copy_abreast(connection, tables):
                 return False
         with ExitStack() as copying:
-            copies = []
+            copies, statement = [], copy_directly(tables)
             for connection in used:
                 cursor = connection.cursor()
                 # What is written leaves at once: its server has something to do while others are written to.
                 writer = LibpqWriter(cursor, flush_threshold=0)
-                copies.append(copying.enter_context(cursor.copy(copy_directly(tables), writer=writer)))
+                copies.append(copying.enter_context(cursor.copy(statement, writer=writer)))
             for pieces in zip_longest(*(copy_rows(part, jsonb) for part in _parts(batch, len(copies)))):
                 for copy, piece in zip(copies, pieces, strict=True):
                     if piece is not None:
